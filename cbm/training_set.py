@@ -1,0 +1,130 @@
+"""What methods learn from: embeddings with labels, splits and, where there are any, concept labels.
+
+A training set is a value; everything that a method may need beside the embeddings (a concept bank, a text encoder)
+is a field of it, so that "what is missing" can be asked before anything is fitted.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cbm.bank import ConceptBank
+from cbm.errors import DataError, unknown
+
+if TYPE_CHECKING:
+    from cbm.encoders import TextEncoder
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Embedded images.
+
+    Attributes
+    ----------
+    x
+        Embeddings `[n d]`, float32.
+    labels
+        Class of each image, `[n]`, positions in `classes`.
+    splits
+        Name of the split of each image, `[n]`: "train", "val", "test", or another such as "shifted".
+    ids
+        One for each image; files or rows of a manifest.
+    concepts, concept_labels
+        Annotated concepts and their labels `[n k]` in 0 to 1, NaN where unknown.
+    groups
+        Group of each image (patient, background), or `None`.
+    encoder_id, contract
+        Which encoder made `x`, and its preprocessing contract.
+    bank, encoder
+        A concept bank and a text encoder in the same space, when there are any.
+    concept_groups
+        Concept to the name of its group ("bill colour"), for those that have one.
+    """
+
+    x: Float[Tensor, "n d"]
+    labels: Int[Tensor, "n"]
+    classes: tuple[str, ...]
+    splits: np.ndarray
+    ids: tuple[str, ...]
+    concepts: tuple[str, ...] = ()
+    concept_labels: Float[Tensor, "n k"] | None = None
+    groups: tuple[str, ...] | None = None
+    encoder_id: str = ""
+    contract: str = ""
+    bank: ConceptBank | None = None
+    encoder: "TextEncoder | None" = None
+    concept_groups: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = len(self.x)
+        lengths = {"labels": len(self.labels), "splits": len(self.splits), "ids": len(self.ids)}
+        wrong = [f"{name} has {length}" for name, length in lengths.items() if length != n]
+        if wrong:
+            raise DataError(f"there are {n} embeddings, but {', '.join(wrong)}")
+        if not bool(torch.isfinite(self.x).all()):
+            row = int(torch.nonzero(~torch.isfinite(self.x).all(1))[0])
+            raise DataError(
+                f"the embedding of image {self.ids[row]!r} is not finite",
+                hint="embed the data set again; a half-precision encoder may have overflowed",
+            )
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def where(self, keep: np.ndarray) -> "TrainingSet":
+        """The images for which the mask `[n]` is true, or the positions listed, in that order."""
+        positions = np.flatnonzero(keep) if keep.dtype == bool else keep
+        index = torch.as_tensor(positions, dtype=torch.long)
+        return replace(
+            self,
+            x=self.x[index],
+            labels=self.labels[index],
+            splits=self.splits[positions],
+            ids=tuple(self.ids[i] for i in positions),
+            concept_labels=None if self.concept_labels is None else self.concept_labels[index],
+            groups=None if self.groups is None else tuple(self.groups[i] for i in positions),
+        )
+
+    def split(self, name: str) -> "TrainingSet":
+        """The images of one split.
+
+        Raises
+        ------
+        UnknownName
+            If no image is in a split of that name.
+        """
+        keep = self.splits == name
+        if not keep.any():
+            raise unknown("split", name, self.split_names)
+        return self.where(keep)
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """Names of the splits that have images: train, val, test first, others after them."""
+        order = {"train": 0, "val": 1, "test": 2}
+        return tuple(sorted({str(s) for s in self.splits}, key=lambda s: (order.get(s, 3), s)))
+
+
+def fitting_split(data: TrainingSet) -> TrainingSet:
+    """The images to learn from, checked: a "train" split with at least two classes.
+
+    Raises
+    ------
+    DataError
+        If there is no training image, or all belong to one class.
+    """
+    if "train" not in data.split_names:
+        raise DataError("there is no image in the split 'train'", hint="mark some images as train in the manifest")
+    train = data.split("train")
+    if len(torch.unique(train.labels)) < 2:
+        only = data.classes[int(train.labels[0])]
+        raise DataError(
+            f"all {len(train)} training images belong to the class {only!r}",
+            hint="a classifier needs at least two classes",
+        )
+    return train
