@@ -1,0 +1,341 @@
+"""Edits: small values that turn one concept model into another.
+
+An edit names concepts and classes, never positions. A script of edits folds over a model, goes to JSON and back,
+never trains and never changes the model it is applied to. Undo is: drop the last edit and apply the rest again.
+
+Laws, each a property test: `apply(m, a + b)` equals `apply(apply(m, a), b)`; `apply(m, ())` is `m`;
+`loads(dumps(script)) == script`; the model is unchanged.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import reduce
+from typing import TypeAlias
+
+import torch
+
+from cbm.bottleneck import LinearBottleneck
+from cbm.errors import ModelError, unknown
+from cbm.model import ConceptModel, linear_head
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SetScore:
+    """Give a concept the same score on every image, whatever the image shows."""
+
+    concept: str
+    value: float
+
+
+@dataclass(frozen=True)
+class ScaleScore:
+    """Multiply a concept's score on every image."""
+
+    concept: str
+    factor: float
+
+
+@dataclass(frozen=True)
+class SetWeight:
+    """Set what one unit of a concept's score adds to the logit of a class."""
+
+    concept: str
+    class_: str
+    value: float
+
+
+@dataclass(frozen=True)
+class PruneWeight:
+    """Set a concept's weight to zero for one class, or for every class when `class_` is `None`.
+
+    With `normalise`, the weights that stay in a row grow by one factor so that the row keeps its L1 norm
+    (Yuksekgonul et al., "Post-hoc concept bottleneck models", ICLR 2023, section 4). A row whose weights are all
+    pruned stays zero.
+    """
+
+    concept: str
+    class_: str | None = None
+    normalise: bool = False
+
+
+@dataclass(frozen=True)
+class DropConcept:
+    """Take a concept out of the model: out of its scores, its weights and its explanations."""
+
+    concept: str
+
+
+@dataclass(frozen=True)
+class RenameConcept:
+    """Give a concept another name; later edits use the new one."""
+
+    concept: str
+    name: str
+
+
+@dataclass(frozen=True)
+class MergeConcepts:
+    """Make one concept of several: its score is the mean of theirs, its weights are the sums."""
+
+    concepts: tuple[str, ...]
+    name: str
+
+
+@dataclass(frozen=True)
+class TestTimeFix:
+    """Silence the concepts in `mask` and scale the weights of those in `amplify`, for every class at once."""
+
+    mask: tuple[str, ...] = ()
+    amplify: tuple[tuple[str, float], ...] = ()
+
+
+Edit: TypeAlias = (
+    SetScore
+    | ScaleScore
+    | SetWeight
+    | PruneWeight
+    | DropConcept
+    | RenameConcept
+    | MergeConcepts
+    | TestTimeFix
+)
+KINDS: tuple[type[Edit], ...] = (
+    SetScore,
+    ScaleScore,
+    SetWeight,
+    PruneWeight,
+    DropConcept,
+    RenameConcept,
+    MergeConcepts,
+    TestTimeFix,
+)
+
+
+def apply(model: ConceptModel, edits: Sequence[Edit]) -> ConceptModel:
+    """The model after these edits, in order; the model itself when there are none.
+
+    Raises
+    ------
+    UnknownName
+        If an edit names a concept or class that the model, as edited so far, does not have.
+    ModelError
+        If the model's parts are not linear, a value is not finite, or a name is taken.
+    """
+    return reduce(_apply_one, edits, model)
+
+
+def _apply_one(model: ConceptModel, edit: Edit) -> ConceptModel:
+    _check_finite(edit)
+    return replace(_edited(model, edit), edits=(*model.edits, edit))
+
+
+def _edited(model: ConceptModel, edit: Edit) -> ConceptModel:
+    match edit:
+        case SetScore(concept, value):
+            return _with_row(model, concept, factor=0.0, shift=value)
+        case ScaleScore(concept, factor):
+            return _with_row(model, concept, factor=factor, shift=0.0)
+        case SetWeight(concept, class_, value):
+            return _with_weight(model, concept, class_, value)
+        case PruneWeight(concept, class_, normalise):
+            return _prune(model, concept, class_, normalise=normalise)
+        case DropConcept(concept):
+            dropped = model.concept(concept)
+            return _keep(model, [k for k in range(len(model.concepts)) if k != dropped])
+        case RenameConcept(concept, name):
+            return _rename(model, concept, name)
+        case MergeConcepts(concepts, name):
+            return _merge(model, concepts, name)
+        case TestTimeFix(mask, amplify):
+            return _fix(model, mask, dict(amplify))
+
+
+def describe(edit: Edit) -> str:
+    """One plain sentence, in the names that the person used."""
+    match edit:
+        case SetScore(concept, value):
+            return f"Set the score of “{concept}” to {value:.3g} on every image"
+        case ScaleScore(concept, factor):
+            return f"Multiply the score of “{concept}” by {factor:.3g}"
+        case SetWeight(concept, class_, value):
+            return f"Set the weight of “{concept}” for {class_} to {value:.3g}"
+        case PruneWeight(concept, class_, normalise):
+            scope = "every class" if class_ is None else class_
+            return f"Prune “{concept}” for {scope}" + (" and renormalise" if normalise else "")
+        case DropConcept(concept):
+            return f"Drop “{concept}”"
+        case RenameConcept(concept, name):
+            return f"Rename “{concept}” to “{name}”"
+        case MergeConcepts(concepts, name):
+            return f"Merge {', '.join(f'“{c}”' for c in concepts)} into “{name}”"
+        case TestTimeFix(mask, amplify):
+            return f"Test-time fix: mask {len(mask)} and amplify {len(amplify)} concepts"
+
+
+def dumps(edits: Sequence[Edit]) -> str:
+    """A script of edits as JSON, the same text for equal scripts."""
+    return json.dumps({"format": FORMAT, "edits": [to_json(edit) for edit in edits]}, sort_keys=True)
+
+
+def loads(text: str) -> tuple[Edit, ...]:
+    """The script of edits in a JSON text.
+
+    Raises
+    ------
+    ModelError
+        If the text is not a script, was made by a newer version, or an edit is malformed.
+    """
+    try:
+        script = json.loads(text)
+        version, items = (script["format"], script["edits"]) if isinstance(script, dict) else (FORMAT, script)
+        items = list(items)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError("this is not a script of edits", hint='expected {"format": 1, "edits": [...]}') from error
+    if version != FORMAT:
+        raise ModelError(f"the script has format {version}; this version reads {FORMAT}", hint="update Pellucid")
+    return tuple(from_json(item) for item in items)
+
+
+def to_json(edit: Edit) -> dict[str, object]:
+    """One edit as a JSON object with its `kind`."""
+    return {"kind": type(edit).__name__, **asdict(edit)}
+
+
+def from_json(item: Mapping[str, object]) -> Edit:
+    """The edit in a JSON object; `ModelError` if it is malformed."""
+    kinds = {kind.__name__: kind for kind in KINDS}
+    if not isinstance(item, Mapping) or item.get("kind") not in kinds:
+        given = item.get("kind") if isinstance(item, Mapping) else item
+        raise unknown("edit", str(given), kinds)
+    kind = kinds[str(item["kind"])]
+    values = {name: _from_json_value(value) for name, value in item.items() if name != "kind"}
+    try:
+        edit = kind(**values)
+    except TypeError as error:
+        wanted = ", ".join(f.name for f in fields(kind))
+        raise ModelError(f"the edit {kind.__name__} does not fit: {error}", hint=f"its fields are {wanted}") from error
+    _check_types(edit)
+    return edit
+
+
+def _from_json_value(value: object) -> object:
+    return tuple(_from_json_value(v) for v in value) if isinstance(value, list) else value
+
+
+def _check_types(edit: Edit) -> None:
+    """Text where a name belongs and numbers where a value does; the JSON may come from anybody."""
+    for f in fields(edit):
+        value = getattr(edit, f.name)
+        if f.name in ("value", "factor"):
+            fine = isinstance(value, int | float) and not isinstance(value, bool)
+        elif f.name == "normalise":
+            fine = isinstance(value, bool)
+        elif f.name in ("concepts", "mask"):
+            fine = isinstance(value, tuple) and all(isinstance(v, str) for v in value)
+        elif f.name == "amplify":
+            fine = isinstance(value, tuple) and all(_is_gain(v) for v in value)
+        else:
+            fine = isinstance(value, str) or (f.name == "class_" and value is None)
+        if not fine:
+            raise ModelError(f"the field {f.name} of the edit {type(edit).__name__} is {value!r}")
+
+
+def _is_gain(pair: object) -> bool:
+    return (
+        isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], int | float)
+    )
+
+
+def _check_finite(edit: Edit) -> None:
+    numbers = [v for v in vars(edit).values() if isinstance(v, float)]
+    numbers += [gain for _, gain in edit.amplify] if isinstance(edit, TestTimeFix) else []
+    if not all(math.isfinite(number) for number in numbers):
+        raise ModelError(f"an edit needs a finite number: {describe(edit)}")
+
+
+def _linear_bottleneck(model: ConceptModel) -> LinearBottleneck:
+    if not isinstance(model.bottleneck, LinearBottleneck):
+        raise ModelError(
+            f"the scores of a model made by {model.recipe.method} are inferred and cannot be edited",
+            hint="intervene on them, or edit the weights",
+        )
+    return model.bottleneck
+
+
+def _with_row(model: ConceptModel, concept: str, *, factor: float, shift: float) -> ConceptModel:
+    old = _linear_bottleneck(model)
+    k = model.concept(concept)
+    weight, bias = old.weight.clone(), old.bias.clone()
+    weight[k] = weight[k] * factor if factor else 0.0
+    bias[k] = bias[k] * factor + shift if factor else shift
+    return replace(model, bottleneck=LinearBottleneck(weight, bias))
+
+
+def _with_weight(model: ConceptModel, concept: str, class_: str, value: float) -> ConceptModel:
+    head = linear_head(model)
+    weight = head.weight.clone()
+    weight[model.class_(class_), model.concept(concept)] = value
+    return replace(model, head=replace(head, weight=weight))
+
+
+def _prune(model: ConceptModel, concept: str, class_: str | None, *, normalise: bool) -> ConceptModel:
+    head = linear_head(model)
+    k = model.concept(concept)
+    rows = slice(None) if class_ is None else slice(model.class_(class_), model.class_(class_) + 1)
+    weight = head.weight.clone()
+    before = weight[rows].abs().sum(dim=1, keepdim=True)
+    weight[rows, k] = 0.0
+    if normalise:
+        kept = weight[rows].abs().sum(dim=1, keepdim=True)
+        weight[rows] *= torch.where(kept > 0, before / kept, torch.ones_like(kept))
+    return replace(model, head=replace(head, weight=weight))
+
+
+def _keep(model: ConceptModel, positions: list[int]) -> ConceptModel:
+    bottleneck, head = _linear_bottleneck(model), linear_head(model)
+    names = tuple(model.concepts[i] for i in positions)
+    return replace(
+        model,
+        concepts=names,
+        bottleneck=LinearBottleneck(bottleneck.weight[positions], bottleneck.bias[positions]),
+        head=replace(head, weight=head.weight[:, positions]),
+        bank=None if model.bank is None else model.bank.select(names),
+    )
+
+
+def _rename(model: ConceptModel, concept: str, name: str) -> ConceptModel:
+    k = model.concept(concept)
+    if not name.strip():
+        raise ModelError(f"the new name of {concept!r} is empty", hint="give it a name")
+    if name != concept and name in model.concepts:
+        raise ModelError(f"there already is a concept {name!r}", hint="merge the two instead")
+    names = (*model.concepts[:k], name, *model.concepts[k + 1 :])
+    return replace(model, concepts=names, bank=None if model.bank is None else model.bank.rename(concept, name))
+
+
+def _merge(model: ConceptModel, concepts: tuple[str, ...], name: str) -> ConceptModel:
+    positions = sorted({model.concept(concept) for concept in concepts})
+    if len(positions) < 2:
+        raise ModelError("merging needs at least two different concepts", hint="rename a single one instead")
+    first, rest = positions[0], positions[1:]
+    bottleneck, head = _linear_bottleneck(model), linear_head(model)
+    weight, bias, columns = bottleneck.weight.clone(), bottleneck.bias.clone(), head.weight.clone()
+    weight[first], bias[first] = weight[positions].mean(0), bias[positions].mean()
+    columns[:, first] = columns[:, positions].sum(1)
+    merged = replace(model, bottleneck=LinearBottleneck(weight, bias), head=replace(head, weight=columns))
+    kept = _keep(merged, [i for i in range(len(model.concepts)) if i not in rest])
+    return _rename(kept, model.concepts[first], name)
+
+
+def _fix(model: ConceptModel, mask: tuple[str, ...], amplify: Mapping[str, float]) -> ConceptModel:
+    head = linear_head(model)
+    gain = torch.ones(len(model.concepts))
+    for concept in mask:
+        gain[model.concept(concept)] = 0.0
+    for concept, factor in amplify.items():
+        gain[model.concept(concept)] *= factor
+    return replace(model, head=replace(head, weight=head.weight * gain))

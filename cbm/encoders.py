@@ -1,0 +1,146 @@
+"""Encoders: what turns images, and for some also texts, into embeddings.
+
+An encoder is named by an id, `PREFIX:NAME`; `load_encoder` looks the prefix up and never touches the network unless
+asked to. Whatever it is, an encoder states its preprocessing, and a *contract*: one hash of its weights and its
+preprocessing. Embeddings, concept banks and models carry the contract, so that they are never mixed up.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from jaxtyping import Float
+from PIL.Image import Image
+from torch import Tensor
+
+from cbm.errors import EncoderError, unknown
+from cbm.preprocessing import Preprocessing
+
+Precision = Literal["fp32", "bf16"]
+
+
+class Encoder(Protocol):
+    """Turns images into embeddings.
+
+    `encode_images` takes pictures; `encode_pixels` takes what `preprocessing` makes of them, stacked, so that decoding
+    can run ahead in other threads. Both return float32 on the CPU, rows of unit length for CLIP-like encoders.
+    """
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def preprocessing(self) -> Preprocessing: ...
+    @property
+    def contract(self) -> str: ...
+    def encode_images(self, images: Sequence[Image]) -> Float[Tensor, "n d"]: ...
+    def encode_pixels(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]: ...
+
+
+class TextEncoder(Encoder, Protocol):
+    """An encoder that puts texts into the same space."""
+
+    def encode_texts(self, texts: Sequence[str]) -> Float[Tensor, "n d"]: ...
+
+
+@dataclass(frozen=True)
+class EncoderInfo:
+    """One line of a list of encoders.
+
+    Attributes
+    ----------
+    id
+        What `load_encoder` takes.
+    installed
+        Whether its files are on this machine, so that it loads without a network.
+    note
+        What it is for, or how to get it.
+    """
+
+    id: str
+    installed: bool
+    note: str
+
+
+def load_encoder(
+    name: str, *, device: str = "cpu", precision: Precision = "fp32", allow_download: bool = False
+) -> TextEncoder:
+    """The encoder with this id.
+
+    Parameters
+    ----------
+    name
+        `builtin:demo`, `builtin:photo`, `open_clip:MODEL/TAG`, `open_clip:hf-hub:ORG/NAME` or
+        `open_clip:local-dir:PATH`.
+    device
+        `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`.
+    precision
+        `"bf16"` halves the time on processors and devices that have it; embeddings change in the third digit, so
+        it is part of the contract.
+    allow_download
+        Whether missing weights may be fetched.
+
+    Raises
+    ------
+    UnknownName
+        If there is no such encoder.
+    EncoderError
+        If its files are not here, or cannot be used.
+    """
+    prefix, colon, rest = name.partition(":")
+    loaders = _loaders()
+    if not colon or prefix not in loaders:
+        raise unknown("encoder", name, [f"{known}:..." for known in loaders] + [info.id for info in list_encoders()])
+    return loaders[prefix](rest, device=device, precision=precision, allow_download=allow_download)
+
+
+def list_encoders(pattern: str = "") -> tuple[EncoderInfo, ...]:
+    """The encoders that have `pattern` in their id; without one, only those that need no download.
+
+    Any other `open_clip:hf-hub:` or `open_clip:local-dir:` id can be loaded too; they cannot be listed.
+    """
+    from cbm import builtin, clip
+
+    known = builtin.infos() + clip.infos()
+    if not pattern:
+        return tuple(info for info in known if info.installed or info.id.startswith("builtin:"))
+    return tuple(info for info in known if pattern.lower() in info.id.lower())
+
+
+def check_contract(encoder: Encoder, contract: str, *, made_with: Preprocessing | None = None) -> None:
+    """Raise unless embeddings (or a bank, or a model) with this contract were made by this encoder.
+
+    Parameters
+    ----------
+    made_with
+        The preprocessing stored with them, if known: then the message says what differs.
+
+    Raises
+    ------
+    EncoderError
+        If the contracts differ.
+    """
+    if contract == encoder.contract:
+        return
+    difference = made_with.difference(encoder.preprocessing) if made_with else ""
+    if difference:
+        raise EncoderError(
+            f"the embeddings were made with a different preprocessing: {difference}",
+            hint=f"embed the images again with {encoder.id}, or load the encoder as it was then",
+        )
+    raise EncoderError(
+        f"the embeddings were not made with the weights of {encoder.id} that are loaded now",
+        hint="embed the images again, or load the encoder that made them",
+    )
+
+
+class _Loader(Protocol):
+    def __call__(self, rest: str, *, device: str, precision: Precision, allow_download: bool) -> TextEncoder: ...
+
+
+def _loaders() -> dict[str, _Loader]:
+    """What reads the part of an id after its prefix; a new kind of encoder is one line here."""
+    from cbm import builtin, clip
+
+    return {"builtin": builtin.load, "open_clip": clip.load}

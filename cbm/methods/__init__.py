@@ -1,0 +1,115 @@
+"""Every method that fits a concept model, by name: one file each, one line each here.
+
+A method says what it needs as data. `missing` turns what is not there into one sentence with a hint; the Build
+screen greys the method out with it, the command line refuses with it, and `fit` raises it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from importlib import import_module
+from typing import Any
+
+from cbm.bank import ConceptBank
+from cbm.config import build
+from cbm.errors import ModelError, unknown
+from cbm.model import ConceptModel
+from cbm.progress import OnProgress, silent
+from cbm.training_set import TrainingSet
+
+
+class Need(Enum):
+    """What a method cannot do without; the value is the sentence shown when it is missing."""
+
+    CONCEPT_BANK = "it needs a concept bank; build one from texts or from annotated images"
+    TEXT_ENCODER = "it needs an encoder that reads text, such as builtin:demo or builtin:photo"
+    CONCEPT_LABELS = "it needs images annotated with concepts (columns c:<concept> in the manifest)"
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method: its names, its paper, what it needs, its options and the function that fits it.
+
+    `config` is a frozen dataclass of options; `fit(training_set, config, on_progress)` returns a `ConceptModel`.
+    """
+
+    name: str
+    title: str
+    summary: str
+    paper: str
+    needs: tuple[Need, ...]
+    config: type[Any]
+    fit: Callable[[TrainingSet, Any, OnProgress], ConceptModel]
+
+
+MODULES = {
+    "posthoc": "cbm.methods.posthoc",
+    "posthoc-hybrid": "cbm.methods.hybrid",
+    "linear-probe": "cbm.methods.linear_probe",
+    "zero-shot": "cbm.methods.zero_shot",
+}
+
+
+def method(name: str) -> Method:
+    """The method of that name; `UnknownName` with close matches if there is none."""
+    if name not in MODULES:
+        raise unknown("method", name, MODULES)
+    found: Method = import_module(MODULES[name]).METHOD
+    return found
+
+
+def methods() -> tuple[Method, ...]:
+    """Every method, in the order in which they are offered."""
+    return tuple(method(name) for name in MODULES)
+
+
+def missing(needs: tuple[Need, ...], data: TrainingSet) -> str:
+    """Why a method cannot be fitted on this data, as one sentence; empty when it can."""
+    there = {
+        Need.CONCEPT_BANK: data.bank is not None and len(data.bank) > 0,
+        Need.TEXT_ENCODER: data.encoder is not None,
+        Need.CONCEPT_LABELS: data.concept_labels is not None,
+    }
+    return "; ".join(need.value for need in needs if not there[need])
+
+
+def fit(
+    name: str,
+    data: TrainingSet,
+    *,
+    bank: ConceptBank | None = None,
+    on_progress: OnProgress = silent,
+    **options: object,
+) -> ConceptModel:
+    """Fit a method by name on a training set.
+
+    Parameters
+    ----------
+    bank
+        The concept bank to use; the training set's own when not given.
+    options
+        Fields of the method's config; see `pellucid methods`.
+
+    Raises
+    ------
+    ModelError
+        If something that the method needs is missing.
+    UsageError, UnknownName
+        If an option is out of its bounds or does not exist.
+    DataError
+        If the training images do not do: none, or of one class only.
+    """
+    chosen = method(name)
+    data = data if bank is None else replace(data, bank=bank)
+    config = build(chosen.config, options)
+    reason = missing(chosen.needs, data)
+    if reason:
+        raise ModelError(f"{chosen.title} cannot be fitted: {reason}")
+    model = chosen.fit(data, config, on_progress)
+    on_progress(1.0, "fitted")
+    return model
+
+
+def resolved(options: object) -> Mapping[str, Any]:
+    """A config value as a plain mapping, to be kept in a recipe."""
+    return {key: value for key, value in vars(options).items()}
