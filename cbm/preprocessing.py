@@ -104,12 +104,15 @@ def from_open_clip(settings: dict[str, object], *, precision: Literal["fp32", "b
     EncoderError
         If it asks for something other than bicubic or bilinear, or an unknown resize mode.
     """
-    size = settings["size"]
     try:
+        size, mode = _pair(settings["size"]), _choice(settings["resize_mode"], ("shortest", "longest", "squash"))
+        interpolation = _choice(settings["interpolation"], tuple(_FILTER))
+        if mode == "shortest" and size[0] != size[1]:
+            interpolation = "bicubic"  # open_clip ignores the setting in this case
         return Preprocessing(
-            size=(size, size) if isinstance(size, int) else tuple(size),  # type: ignore[arg-type]
-            mode=_choice(settings["resize_mode"], ("shortest", "longest", "squash")),  # type: ignore[arg-type]
-            interpolation=_choice(settings["interpolation"], tuple(_FILTER)),  # type: ignore[arg-type]
+            size=size,
+            mode=mode,  # type: ignore[arg-type]
+            interpolation=interpolation,  # type: ignore[arg-type]
             fill=int(settings["fill_color"]),  # type: ignore[call-overload]
             mean=_triple(settings["mean"]),
             std=_triple(settings["std"]),
@@ -134,6 +137,11 @@ def _centre(image: Image.Image, size: tuple[int, int], fill: int) -> Image.Image
 def _normalised_levels(mean: Triple, std: Triple) -> Float[np.ndarray, "3 256"]:
     levels = np.arange(256, dtype=np.float32) / np.float32(255)
     return (levels - np.float32(mean)[:, None]) / np.float32(std)[:, None]  # type: ignore[call-overload, no-any-return]
+
+
+def _pair(size: object) -> tuple[int, int]:
+    rows, columns = (size, size) if isinstance(size, int) else size  # type: ignore[misc]
+    return int(rows), int(columns)
 
 
 def _triple(values: object) -> Triple:
