@@ -1,0 +1,1 @@
+"""The web app, the command line and the workers: everything that moves the values of `cbm` and `probes` about."""

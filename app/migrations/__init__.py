@@ -1,0 +1,1 @@
+"""Alembic migrations; they run when a workspace is opened (`app.db.upgrade`)."""

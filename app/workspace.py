@@ -1,0 +1,59 @@
+"""A workspace: the settings, the database and the folders that belong together.
+
+home/pellucid.db       SQLite, unless a database URL is set
+home/datasets/         manifests, named by their content
+home/images/           imported pictures, named by their content
+home/embeddings/       the embedding store
+home/banks/  models/   concept banks and base models, named by their content
+home/thumbnails/       JPEG pictures at gallery size
+home/logs/             one file a job
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from app import db
+from app.settings import Settings
+from cbm.errors import StoreError
+
+FOLDERS = ("datasets", "images", "embeddings", "banks", "models", "thumbnails", "logs")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What every function of `app.store`, `app.history` and `app.jobs` takes first; share it between threads."""
+
+    settings: Settings
+    engine: Engine
+
+    def folder(self, name: str) -> Path:
+        """One of the workspace's folders, for example "models"."""
+        return self.settings.home / name
+
+    def close(self) -> None:
+        """Close all database connections."""
+        self.engine.dispose()
+
+
+def open_workspace(settings: Settings) -> Workspace:
+    """Open a workspace; its folders are made and its database is migrated when needed.
+
+    Raises
+    ------
+    StoreError
+        If the folder cannot be written or the database cannot be opened.
+    """
+    for name in FOLDERS:
+        folder = settings.home / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"the workspace folder {folder} cannot be made: {error.strerror}",
+                hint="choose another one with --workspace or PELLUCID_HOME",
+            ) from error
+    engine = db.open_engine(settings.url)
+    db.upgrade(engine)
+    return Workspace(settings, engine)
