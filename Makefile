@@ -1,0 +1,50 @@
+# `make demo` opens the demo; `make test` is what the build server runs. Both work in a fresh clone with Python 3.11+.
+PYTHON ?= python3
+PORT ?= 8501
+JOBS ?= 2
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test check format install system-packages image clean
+
+demo: install
+	$(BIN)/pellucid demo --port $(PORT)
+
+test: check system-packages
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+check: .venv/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+install: .venv/.run
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Pellucid needs Python 3.11 or newer; set PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+
+# torch goes first, so that a build for this machine that pip already prefers is not replaced by a dependency's choice.
+.venv/.run: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) torch
+	$(PIP) --editable '.[photo,postgres]'
+	@touch $@
+
+.venv/.test: .venv/.run
+	$(PIP) --editable '.[photo,postgres,fast,test]'
+	@touch $@
+
+system-packages:
+	@sh .ci/system-packages
+
+image:
+	docker build --tag pellucid .
+
+clean:
+	rm -rf .venv build dist *.egg-info .coverage htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
