@@ -51,7 +51,8 @@ def signed(value: float) -> str:
     """
     if value == 0:
         return "0"
-    text = f"{abs(value):.2f}" if abs(value) < 10 else f"{abs(value):.3g}"
+    size = abs(value)
+    text = f"{size:.3f}" if size < 0.1 else f"{size:.2f}" if size < 10 else f"{size:.3g}"
     return ("+" if value > 0 else "−") + text
 
 
@@ -161,9 +162,12 @@ def before_after(
         mode="markers",
         name="model",
         marker={"symbol": "circle-open", "size": 11, "color": BEFORE, "line": {"width": 2}},
-        hovertext=[_hover(n, _percent(v) if percent else signed(v), "as the model says") for n, v in zip(names, before, strict=True)],
+        hovertext=[
+            _hover(name, _percent(value) if percent else signed(value), "as the model says")
+            for name, value in zip(names, before, strict=True)
+        ],
         hoverinfo="text",
-    )  # fmt: skip
+    )
     now = go.Scatter(
         x=list(after),
         y=rows,

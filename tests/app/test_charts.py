@@ -1,0 +1,119 @@
+"""The figures: what is drawn is what was given, names are harmless, signs are written out."""
+
+import pytest
+
+from app import charts
+from app.charts import Interval
+
+HOSTILE = "<b>bold</b> {b} | $x$"
+
+
+def test_bars_keep_order_values_and_ids():
+    figure = charts.bars([("striped wing", 1.5), ("water", -0.25)], axis="contribution")
+
+    (bar,) = figure.data
+    assert list(bar.x) == [1.5, -0.25]
+    assert list(bar.customdata) == ["striped wing", "water"]
+    assert list(bar.text) == ["+1.50", "−0.25"]
+    assert list(figure.layout.yaxis.ticktext) == ["striped wing", "water"]
+
+
+def test_bars_tell_signs_by_colour_and_neutral_rows_by_grey():
+    figure = charts.bars([("a", 1.0), ("b", -1.0), ("rest", 2.0)], axis="", neutral=["rest"])
+
+    assert list(figure.data[0].marker.color) == [charts.RAISES, charts.LOWERS, charts.NEUTRAL]
+
+
+def test_waterfall_rows_start_where_the_one_above_ended_and_the_last_is_the_logit():
+    figure = charts.waterfall(0.5, [("a", 2.0), ("b", -1.0)], rest=0.25, residual=0.0, logit=1.75, target="tern")
+
+    rows = [(bar.base[0], bar.x[0]) for bar in figure.data]
+    assert rows == [(0.0, 0.5), (0.5, 2.0), (2.5, -1.0), (1.5, 0.25), (0.0, 1.75)]
+    assert list(figure.layout.yaxis.ticktext) == ["bias", "a", "b", "rest of the concepts", "logit of tern"]
+
+
+def test_waterfall_shows_a_residual_when_there_is_one():
+    figure = charts.waterfall(0.0, [("a", 1.0)], rest=0.0, residual=0.5, logit=1.5, target="tern")
+
+    assert list(figure.layout.yaxis.ticktext) == ["bias", "a", "residual", "logit of tern"]
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        charts.bars([(HOSTILE, 1.0)], axis=""),
+        charts.waterfall(0.0, [(HOSTILE, 1.0)], rest=0.0, residual=0.0, logit=1.0, target=HOSTILE),
+        charts.before_after([HOSTILE], [0.2], [0.7], axis=""),
+        charts.group_dots([HOSTILE], [Interval(0.5, 0.4, 0.6, 10)]),
+        charts.confusion([HOSTILE, "b"], [[3, 1], [0, 2]]),
+        charts.aurocs([(HOSTILE, Interval(0.9, 0.8, 0.95, 50))]),
+    ],
+)
+def test_names_from_data_are_escaped_in_every_text_that_plotly_renders(figure):
+    texts = [*(figure.layout.yaxis.ticktext or ()), *(figure.layout.xaxis.ticktext or ())]
+    for trace in figure.data:
+        for text in [trace.text, trace.hovertext, trace.name]:
+            texts += [text] if isinstance(text, str) else [] if text is None else [str(t) for t in text]
+
+    assert not [text for text in texts if "<b>" in text]
+
+
+def test_before_after_says_the_new_probability_beside_the_dot():
+    figure = charts.before_after(["tern", "rail"], [0.9, 0.1], [0.25, 0.75], axis="probability")
+
+    assert [text.strip() for text in figure.data[-1].text] == ["25 %", "75 %"]
+    assert list(figure.data[-2].x) == [0.9, 0.1]
+
+
+def test_group_dots_draw_their_intervals():
+    before, after = Interval(0.6, 0.5, 0.7, 40), Interval(0.8, 0.7, 0.9, 40)
+    figure = charts.group_dots(["land on water"], [before], [after])
+
+    assert [trace.marker.symbol for trace in figure.data] == ["circle-open", "diamond"]
+    assert figure.data[1].error_x.array[0] == pytest.approx(0.1)
+    assert figure.data[1].error_x.arrayminus[0] == pytest.approx(0.1)
+    assert "n = 40" in figure.data[0].hovertext[0]
+
+
+def test_confusion_shades_by_share_of_the_label_and_writes_counts():
+    figure = charts.confusion(["a", "b"], [[3, 1], [0, 8]])
+
+    assert figure.data[0].z[0][0] == 0.75
+    assert [list(row) for row in figure.data[0].text] == [["3", "1"], ["", "8"]]
+
+
+def test_every_figure_is_transparent():
+    figure = charts.aurocs([("a", Interval(0.9, 0.8, 0.95, 50))])
+
+    assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0, 0, 0, 0)"
+
+
+def test_sankey_numbers_its_nodes_as_promised_and_dashes_negative_weights():
+    links = [("water", "tern", 2.0), ("water", "rail", -1.0), ("stripes", "rail", 0.5)]
+    series = charts.sankey(links)["series"][0]
+
+    assert charts.sankey_nodes(links) == [("k:", "water"), ("k:", "stripes"), ("c:", "tern"), ("c:", "rail")]
+    assert [node["name"] for node in series["data"]] == ["k:water", "k:stripes", "c:tern", "c:rail"]
+    assert [edge["value"] for edge in series["links"]] == [2.0, 1.0, 0.5]
+    assert [edge["lineStyle"]["type"] for edge in series["links"]] == ["solid", "dashed", "solid"]
+
+
+def test_a_concept_and_a_class_of_one_name_stay_two_nodes():
+    series = charts.sankey([("tern", "tern", 1.0)])["series"][0]
+
+    assert len({node["name"] for node in series["data"]}) == 2
+
+
+def test_echarts_templates_in_names_stay_text():
+    series = charts.sankey([(HOSTILE, "tern", 1.0)])["series"][0]
+
+    assert "{" not in series["data"][0]["label"]["formatter"]
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0, "0"), (1.234, "+1.23"), (-0.004, "−0.004"), (-123.4, "−123")])
+def test_signed_writes_the_sign(value, text):
+    assert charts.signed(value) == text
+
+
+def test_spoken_names_the_first_values():
+    assert charts.spoken([("a", 1.0), ("b", -2.0)], most=1) == "a +1.00"
