@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 
 RAISES, LOWERS, NEUTRAL, FAINT = "#4a8fd1", "#d9783a", "#8b929c", "rgba(139, 146, 156, 0.28)"
 BEFORE, AFTER = NEUTRAL, RAISES
+MINUS = "\N{MINUS SIGN}"
 ROW, FRAME = 26, 46  # pixels of a row of a horizontal chart, and of its axis and margins
 LONGEST = 34  # characters of a name that a label has room for
 
@@ -46,14 +47,14 @@ def signed(value: float) -> str:
 
     Examples
     --------
-    >>> signed(-0.5), signed(0.0), signed(12.34)
-    ('−0.50', '0', '+12.3')
+    >>> signed(0.5), signed(0.0), signed(12.34)
+    ('+0.50', '0', '+12.3')
     """
     if value == 0:
         return "0"
     size = abs(value)
     text = f"{size:.3f}" if size < 0.1 else f"{size:.2f}" if size < 10 else f"{size:.3g}"
-    return ("+" if value > 0 else "−") + text
+    return ("+" if value > 0 else MINUS) + text
 
 
 def bars(

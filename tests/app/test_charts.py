@@ -3,7 +3,7 @@
 import pytest
 
 from app import charts
-from app.charts import Interval
+from app.charts import MINUS, Interval
 
 HOSTILE = "<b>bold</b> {b} | $x$"
 
@@ -14,7 +14,7 @@ def test_bars_keep_order_values_and_ids():
     (bar,) = figure.data
     assert list(bar.x) == [1.5, -0.25]
     assert list(bar.customdata) == ["striped wing", "water"]
-    assert list(bar.text) == ["+1.50", "−0.25"]
+    assert list(bar.text) == ["+1.50", MINUS + "0.25"]
     assert list(figure.layout.yaxis.ticktext) == ["striped wing", "water"]
 
 
@@ -110,7 +110,9 @@ def test_echarts_templates_in_names_stay_text():
     assert "{" not in series["data"][0]["label"]["formatter"]
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.0, "0"), (1.234, "+1.23"), (-0.004, "−0.004"), (-123.4, "−123")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0"), (1.234, "+1.23"), (-0.004, MINUS + "0.004"), (-123.4, MINUS + "123")]
+)
 def test_signed_writes_the_sign(value, text):
     assert charts.signed(value) == text
 
