@@ -40,7 +40,7 @@ MAX_FILE_BYTES = 512 * 2**20
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 Fault = Literal["unreadable", "truncated", "too_large", "colour_mode"]
-_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV", "I", "F"}
+_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV", "I", "F"}
 _WIDE_MODES = {"I;16", "I;16B", "I;16L", "I;16N"}
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError)
 _UPRIGHT = {
@@ -196,9 +196,7 @@ def _decoding_failure(error: Exception) -> UnreadableImage:
     reason = str(error) or type(error).__name__
     short = ("truncat", "not processed", "buffer is not large enough", "incomplete", "end of file", "eof", "not enough")
     if isinstance(error, EOFError) or any(word in reason.lower() for word in short):
-        return UnreadableImage(
-            f"the file is cut short ({reason})", hint="copy or download it again", fault="truncated"
-        )
+        return UnreadableImage(f"the file is cut short ({reason})", hint="copy or download it again", fault="truncated")
     return UnreadableImage(f"the picture cannot be decoded ({reason})", hint="convert the file or remove it")
 
 
@@ -216,9 +214,11 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in _WIDE_MODES | {"I", "F"}:
+    if image.mode in _WIDE_MODES:
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in {"I", "F"}:
         return _from_numbers(np.asarray(image).astype(np.float64)).convert("RGB")
-    if image.has_transparency_data or image.mode in {"La", "RGBa"}:
+    if image.has_transparency_data or image.mode == "RGBa":
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
         return Image.alpha_composite(white, layer).convert("RGB")

@@ -1,0 +1,224 @@
+"""The layouts that images arrive in: class folders, a manifest, or a Hugging Face image folder.
+
+They differ only in where a row's label, split and annotations are written, so each is read into the same `Listing`,
+without opening a single picture.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from cbm.errors import DataError, unknown
+from cbm.images import SUFFIXES
+from cbm.manifests import MAX_ROWS, NAMES, list_manifest, read_records
+from cbm.rows import MAX_NAME, Listing, Problem, Row, clean_name, is_known_split, name_fault, split_name
+
+Layout = Literal["auto", "folder", "manifest", "hf"]
+LAYOUTS = ("auto", "folder", "manifest", "hf")
+KINDS = ("csv", "parquet", "jsonl")
+_OTHER_PICTURES = {".gif", ".svg", ".heic", ".heif", ".avif", ".jp2", ".ico", ".psd", ".dcm", ".raw", ".tga"}
+
+
+def list_images(path: Path, layout: str = "auto", *, root: Path | None = None) -> Listing:
+    """Read the rows of a data set.
+
+    Parameters
+    ----------
+    path
+        A folder, or a manifest file.
+    layout
+        `auto` takes a file as a manifest; a folder with `metadata.*` as `hf`, with `manifest.*` (or one single CSV or
+        Parquet file and no pictures in class folders) as `manifest`, and every other folder as class folders.
+    root
+        The folder that a manifest's paths are relative to and may not leave; the manifest's own by default.
+
+    Raises
+    ------
+    DataError
+        If the path does not exist or a manifest cannot be read at all.
+    UnknownName
+        If there is no such layout.
+    """
+    if layout not in LAYOUTS:
+        raise unknown("layout", layout, LAYOUTS)
+    if not path.exists():
+        raise DataError(f"there is no file or folder {str(path)!r}", hint="check the path")
+    if path.is_file():
+        return _of_file(path, layout, root)
+    top = unwrapped(path)
+    manifest = _manifest_in(top) if layout in {"auto", "manifest"} else None
+    if layout == "manifest" and manifest is None:
+        raise DataError(f"there is no manifest in {path.name!r}", hint="name it manifest.csv, or give its own path")
+    if layout == "hf" or (layout == "auto" and any(_metadata_files(top))):
+        return list_hf(top)
+    return list_manifest(manifest, root=root or top) if manifest else list_folder(top)
+
+
+def list_folder(top: Path) -> Listing:
+    """Rows of `class/image` or `split/class/image`; deeper folders belong to their class.
+
+    The first level is taken as splits when one of its folders is called like one (`train`, `val`, `validation`,
+    `test`, ...) and all of them hold folders of pictures. Then folders of any other name are splits too (`shifted`).
+    """
+    files, problems = _files(top)
+    pictures = sorted(file for file in files if PurePosixPath(file).suffix.lower() in SUFFIXES)
+    others = sorted(set(files).difference(pictures))
+    parts = {file: file.split("/") for file in pictures}
+    level = 1 if _has_splits(list(parts.values())) else 0
+    rows: list[Row] = []
+    for file in pictures:
+        folders = parts[file][:-1]
+        if len(folders) <= level:
+            problems.append(Problem("stray", file, "is in no class folder and is left out", "warning"))
+            continue
+        row = Row(file, clean_name(folders[level]), split_name(folders[0]) if level else "")
+        problems += [
+            Problem("bad_name", file, f"the name {text[:60]!r} {name_fault(text, limit)}", row=len(rows))
+            for text, limit in ((row.label, MAX_NAME), (row.split, MAX_NAME), (file, 4096))
+            if name_fault(text, limit)
+        ]
+        rows.append(row)
+    problems += [Problem("not_read", file, _why_not(file), "warning") for file in others]
+    return Listing(top, tuple(rows), problems=(*problems, *_empty_splits(top, rows)))
+
+
+def list_hf(top: Path) -> Listing:
+    """Rows of a Hugging Face image folder: `metadata.csv|parquet|jsonl` with `file_name`, beside or above the images.
+
+    A row without a label takes its class folder, and one without a split the split folder that it is in. Columns that
+    are neither ours nor `c:` concepts are kept as `meta:` columns. Without metadata it is read as class folders.
+    """
+    metadata = sorted(_metadata_files(top))
+    if not metadata:
+        return list_folder(top)
+    return _merged(top, [_hf_part(top, file) for file in metadata])
+
+
+def unwrapped(path: Path) -> Path:
+    """The folder itself, or the one folder inside it when an archive wrapped everything into one."""
+    entries = [entry for entry in path.iterdir() if not _hidden(entry.name)]
+    if len(entries) != 1 or not entries[0].is_dir() or entries[0].is_symlink() or is_known_split(entries[0].name):
+        return path
+    only = entries[0]
+    inside = [entry for entry in only.iterdir() if not _hidden(entry.name)]
+    folders_only = len(inside) > 1 and all(entry.is_dir() for entry in inside)
+    return only if folders_only or any(_metadata_files(only)) or _manifest_in(only) else path
+
+
+def _of_file(path: Path, layout: str, root: Path | None) -> Listing:
+    if layout == "folder":
+        raise DataError(f"{path.name!r} is a file, not a folder of class folders", hint="use the layout 'auto'")
+    if layout == "hf" or path.stem == "metadata":
+        return _merged(path.parent, [_hf_part(path.parent, path)])
+    return list_manifest(path, root=root)
+
+
+def _manifest_in(folder: Path) -> Path | None:
+    named = [folder / f"manifest.{kind}" for kind in KINDS if (folder / f"manifest.{kind}").is_file()]
+    if named:
+        return named[0]
+    tables = [file for file in folder.iterdir() if file.suffix.lower() in {".csv", ".parquet"} and file.is_file()]
+    return tables[0] if len(tables) == 1 and _lists_images(tables[0]) else None
+
+
+def _lists_images(table: Path) -> bool:
+    header, records = read_records(table)
+    records.close()
+    return any(name.lower() in NAMES["path"] or name.startswith("c:") for name in header)
+
+
+def _metadata_files(top: Path) -> Iterator[Path]:
+    for level in ("", "*/", "*/*/"):
+        for kind in KINDS:
+            yield from top.glob(f"{level}metadata.{kind}")
+
+
+def _files(top: Path) -> tuple[list[str], list[Problem]]:
+    """Every file below a folder as a relative path, hidden ones left out, and the links that were not followed."""
+    files: list[str] = []
+    problems: list[Problem] = []
+    for folder, names, leaves in os.walk(top):
+        names[:] = sorted(name for name in names if not _hidden(name))
+        inside = os.path.relpath(folder, top)
+        prefix = "" if inside == "." else inside.replace(os.sep, "/") + "/"
+        files += [prefix + leaf for leaf in leaves if not _hidden(leaf)]
+        if len(files) > MAX_ROWS:
+            raise DataError(f"{top.name!r} holds more than {MAX_ROWS} files", hint="import it in parts")
+        links = [name for name in names if os.path.islink(os.path.join(folder, name))]
+        problems += [
+            Problem("link", prefix + name, "is a link to a folder and is left out", "warning") for name in links
+        ]
+    return files, problems
+
+
+def _has_splits(paths: list[list[str]]) -> bool:
+    tops = {parts[0] for parts in paths if len(parts) > 1}
+    deep = {parts[0] for parts in paths if len(parts) > 2}
+    called = {top for top in tops if is_known_split(top)}
+    unsorted_test = tops == called and any(split_name(top) == "train" for top in deep)
+    return unsorted_test or (tops == deep and bool(called))
+
+
+def _empty_splits(top: Path, rows: list[Row]) -> list[Problem]:
+    """A folder called like a split, beside others that hold images, that holds none itself."""
+    given = {row.split for row in rows}
+    if given <= {""}:
+        return []
+    empty = [entry.name for entry in sorted(top.iterdir()) if entry.is_dir() and is_known_split(entry.name)]
+    return [
+        Problem("empty_split", name, f"the split {split_name(name)!r} has no images", "warning")
+        for name in empty
+        if split_name(name) not in given and split_name(name) != "train"
+    ]
+
+
+def _why_not(file: str) -> str:
+    suffix = PurePosixPath(file).suffix.lower()
+    if suffix in _OTHER_PICTURES:
+        return f"{suffix[1:].upper()} files are not read and are left out; convert it to JPEG or PNG"
+    return "is not a picture and is left out"
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith((".", "__MACOSX")) or name.lower() in {"thumbs.db", "desktop.ini"}
+
+
+def _hf_part(top: Path, metadata: Path) -> Listing:
+    listing = list_manifest(metadata, keep_all=True, label=False)
+    folder = metadata.parent.relative_to(top).as_posix()
+    rows = [_hf_row(row, "" if folder == "." else f"{folder}/", metadata.name) for row in listing.rows]
+    missing = [
+        Problem("missing_value", row.path, row.says("no label is given, and the image is in no class folder"), row=i)
+        for i, row in enumerate(rows)
+        if not row.label
+    ]
+    return replace(listing, rows=tuple(rows), problems=(*listing.problems, *missing))
+
+
+def _hf_row(row: Row, prefix: str, file: str) -> Row:
+    path = prefix + row.path
+    folders = [part for part in PurePosixPath(path).parts[:-1] if part not in {"data", "."}]
+    split = row.split
+    if folders and is_known_split(folders[0]):
+        split = split or split_name(folders.pop(0))
+    label = row.label or (clean_name(folders[-1]) if folders else "")
+    where = f"{prefix}{file}, {row.where}" if prefix else row.where
+    return replace(row, path=path, mask=row.mask and prefix + row.mask, split=split, label=label, where=where)
+
+
+def _merged(top: Path, parts: list[Listing]) -> Listing:
+    """One listing of several, with the union of their columns."""
+    concepts = tuple(dict.fromkeys(name for part in parts for name in part.concepts))
+    extras = tuple(dict.fromkeys(name for part in parts for name in part.extras))
+    rows: list[Row] = []
+    problems: list[Problem] = []
+    for part in parts:
+        problems += [p if p.row is None else replace(p, row=p.row + len(rows)) for p in part.problems]
+        for row in part.rows:
+            values = dict(zip(part.concepts, row.concepts, strict=True))
+            texts = dict(zip(part.extras, row.extra, strict=True))
+            aligned = tuple(values.get(name, float("nan")) for name in concepts)
+            rows.append(replace(row, concepts=aligned, extra=tuple(texts.get(name, "") for name in extras)))
+    return Listing(top, tuple(rows), concepts, extras, tuple(problems))
