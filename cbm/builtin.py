@@ -16,7 +16,7 @@ NOTES = {
 }
 
 
-def load(rest: str, *, device: str, precision: Precision, allow_download: bool) -> ClipEncoder:
+def load(rest: str, device: str, precision: Precision, allow_download: bool) -> ClipEncoder:
     """The encoder `builtin:REST`; never needs a download."""
     if rest not in NOTES:
         raise unknown("built-in encoder", rest, NOTES)

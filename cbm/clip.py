@@ -96,7 +96,7 @@ def contract_of(weights: Mapping[str, Tensor], preprocessing: Preprocessing) -> 
     return digest.hexdigest()
 
 
-def load(rest: str, *, device: str, precision: Precision, allow_download: bool) -> ClipEncoder:
+def load(rest: str, device: str, precision: Precision, allow_download: bool) -> ClipEncoder:
     """The encoder `open_clip:REST`; see `cbm.encoders.load_encoder`."""
     name, tag, quick_gelu = _checked(rest, allow_download=allow_download)
     ensure_torchvision()

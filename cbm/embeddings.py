@@ -24,14 +24,14 @@ from torch import Tensor
 
 from cbm.data import ImageDataset
 from cbm.embedding_store import EmbeddingStore, Shard
-from cbm.encoders import Encoder
+from cbm.encoders import Encoder, TextEncoder
 from cbm.errors import DataError, EncoderError
 from cbm.images import open_image
 from cbm.preprocessing import Preprocessing
 from cbm.progress import OnProgress, silent
 from cbm.training_set import TrainingSet
 
-__all__ = ["Embedded", "EmbeddingStore", "Skipped", "embed", "embed_images", "encode_image"]
+__all__ = ["Embedded", "EmbeddingStore", "Skipped", "embed", "embed_images", "encode_image", "stored_training_set"]
 
 DECODERS = 4
 SHARD_SIZE = 256
@@ -102,7 +102,8 @@ def embed(
     done = embed_images(dataset, encoder, store, batch_size=batch_size, on_progress=on_progress)
     for image in done.skipped:
         log.warning("not embedded: %s: %s", image.path, image.reason)
-    return _training_set(dataset, encoder, store)
+    text_encoder = encoder if hasattr(encoder, "encode_texts") else None
+    return stored_training_set(dataset, store, encoder.contract, encoder_id=encoder.id, encoder=text_encoder)
 
 
 def embed_images(
@@ -238,8 +239,29 @@ def _skipped(dataset: ImageDataset, store: EmbeddingStore, contract: str) -> tup
     return tuple(Skipped(name, Path(path), reasons[image]) for name, path, image in images if image in reasons)
 
 
-def _training_set(dataset: ImageDataset, encoder: Encoder, store: EmbeddingStore) -> TrainingSet:
-    here = store.present(encoder.contract)
+def stored_training_set(
+    dataset: ImageDataset,
+    store: EmbeddingStore,
+    contract: str,
+    *,
+    encoder_id: str,
+    encoder: TextEncoder | None = None,
+) -> TrainingSet:
+    """The data set as embeddings that the store has already, without loading the encoder that made them.
+
+    Parameters
+    ----------
+    contract
+        Of the encoder; `store.contracts()` lists those that there are.
+    encoder
+        A text encoder for methods that need one.
+
+    Raises
+    ------
+    DataError
+        If no image of the data set has an embedding.
+    """
+    here = store.present(contract)
     keep = np.array([image in here for image in dataset.hashes], dtype=bool)
     if not keep.any():
         raise DataError(
@@ -247,7 +269,7 @@ def _training_set(dataset: ImageDataset, encoder: Encoder, store: EmbeddingStore
             hint="check the files with: pellucid data validate PATH",
         )
     kept = np.flatnonzero(keep)
-    x = store.matrix(encoder.contract, [dataset.hashes[i] for i in kept])
+    x = store.matrix(contract, [dataset.hashes[i] for i in kept])
     labels = dataset.concept_labels
     return TrainingSet(
         x=torch.from_numpy(x),
@@ -258,7 +280,7 @@ def _training_set(dataset: ImageDataset, encoder: Encoder, store: EmbeddingStore
         concepts=tuple(dataset.concepts),
         concept_labels=None if labels is None else torch.from_numpy(np.asarray(labels, np.float32)[keep]),
         groups=None if dataset.groups is None else tuple(dataset.groups[i] for i in kept),
-        encoder_id=encoder.id,
-        contract=encoder.contract,
-        encoder=encoder if hasattr(encoder, "encode_texts") else None,
+        encoder_id=encoder_id,
+        contract=contract,
+        encoder=encoder,
     )

@@ -5,9 +5,9 @@ asked to. Whatever it is, an encoder states its preprocessing, and a *contract*:
 preprocessing. Embeddings, concept banks and models carry the contract, so that they are never mixed up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from PIL.Image import Image
@@ -19,6 +19,7 @@ from cbm.preprocessing import Preprocessing
 Precision = Literal["fp32", "bf16"]
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """Turns images into embeddings.
 
@@ -38,6 +39,7 @@ class Encoder(Protocol):
     def encode_pixels(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]: ...
 
 
+@runtime_checkable
 class TextEncoder(Encoder, Protocol):
     """An encoder that puts texts into the same space."""
 
@@ -92,7 +94,7 @@ def load_encoder(
     loaders = _loaders()
     if not colon or prefix not in loaders:
         raise unknown("encoder", name, [f"{known}:..." for known in loaders] + [info.id for info in list_encoders()])
-    return loaders[prefix](rest, device=device, precision=precision, allow_download=allow_download)
+    return loaders[prefix](rest, device, precision, allow_download)
 
 
 def list_encoders(pattern: str = "") -> tuple[EncoderInfo, ...]:
@@ -135,8 +137,7 @@ def check_contract(encoder: Encoder, contract: str, *, made_with: Preprocessing 
     )
 
 
-class _Loader(Protocol):
-    def __call__(self, rest: str, *, device: str, precision: Precision, allow_download: bool) -> TextEncoder: ...
+_Loader = Callable[[str, str, Precision, bool], TextEncoder]  # rest of the id, device, precision, allow_download
 
 
 def _loaders() -> dict[str, _Loader]:
