@@ -2,4 +2,5 @@
 
 from jaxtyping import install_import_hook
 
-install_import_hook(["cbm", "probes"], "beartype.beartype")
+# As for type checkers, an int will do where a float is wanted.
+install_import_hook(["cbm", "probes"], "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
