@@ -12,10 +12,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float16, Num, UInt8
-from numpy.typing import DTypeLike
 
 from cbm.encoders import Encoder
 from cbm.errors import StoreError
@@ -90,7 +90,7 @@ class EmbeddingStore:
 
     def preprocessing(self, contract: str) -> Preprocessing:
         """How the images of these embeddings were prepared."""
-        return Preprocessing.from_dict(self._manifest(contract)["preprocessing"])  # type: ignore[arg-type]
+        return Preprocessing.from_dict(self._manifest(contract)["preprocessing"])
 
     def contracts(self) -> dict[str, str]:
         """Contract to encoder id, for everything in the store."""
@@ -110,7 +110,9 @@ class EmbeddingStore:
         index = self._index(contract)
         return {image: reason for image, reason in index.skipped.items() if image not in index.places}
 
-    def matrix(self, contract: str, hashes: Sequence[str], *, dtype: DTypeLike = np.float32) -> Num[np.ndarray, "n d"]:
+    def matrix(
+        self, contract: str, hashes: Sequence[str], *, dtype: type[np.float32 | np.float16] = np.float32
+    ) -> Num[np.ndarray, "n d"]:
         """The embeddings of these images, in this order.
 
         Raises
@@ -124,24 +126,23 @@ class EmbeddingStore:
             raise StoreError(
                 f"{len(missing)} of {len(hashes)} images are not embedded", hint="embed the data set again"
             )
-        dim = self._manifest(contract)["dim"]
-        result = np.empty((len(hashes), dim), dtype)  # type: ignore[call-overload]
+        result = np.empty((len(hashes), self._manifest(contract)["dim"]), dtype)
         wanted: dict[str, list[int]] = {}
         for position, image in enumerate(hashes):
             wanted.setdefault(places[image][0], []).append(position)
         for name, positions in wanted.items():
             rows = [places[hashes[position]][1] for position in positions]
             result[positions] = _Reader(self._folder(contract) / name).rows()[rows]
-        return result  # type: ignore[no-any-return]
+        return result
 
     def _folder(self, contract: str) -> Path:
         return self.root / contract[:32]
 
-    def _manifest(self, contract: str) -> dict[str, object]:
+    def _manifest(self, contract: str) -> dict[str, Any]:
         path = self._folder(contract) / "manifest.json"
         if not path.exists():
             raise StoreError("nothing was embedded with this encoder", hint="embed the data set first")
-        manifest: dict[str, object] = json.loads(path.read_text())
+        manifest: dict[str, Any] = json.loads(path.read_text())
         if manifest["format"] != FORMAT:
             raise StoreError(f"{path} has format {manifest['format']}, this version reads {FORMAT}")
         return manifest

@@ -102,7 +102,7 @@ def embed(
     done = embed_images(dataset, encoder, store, batch_size=batch_size, on_progress=on_progress)
     for image in done.skipped:
         log.warning("not embedded: %s: %s", image.path, image.reason)
-    text_encoder = encoder if hasattr(encoder, "encode_texts") else None
+    text_encoder = encoder if isinstance(encoder, TextEncoder) else None
     return stored_training_set(dataset, store, encoder.contract, encoder_id=encoder.id, encoder=text_encoder)
 
 
@@ -158,7 +158,8 @@ def _compute(
     planned: Sequence[str], frames: Iterator[Frame], encoder: Encoder, batch_size: int, pace: "_Pace"
 ) -> Shard:
     """Embed the planned images; `frames` yields them in the same order."""
-    rows, skipped = [np.empty((0, encoder.dim), np.float16)], {}
+    rows: list[np.ndarray] = [np.empty((0, encoder.dim), np.float16)]
+    skipped: dict[str, str] = {}
     for start in range(0, len(planned), batch_size):
         batch = dict(zip(planned[start : start + batch_size], islice(frames, batch_size), strict=False))
         skipped |= {image: frame for image, frame in batch.items() if isinstance(frame, str)}

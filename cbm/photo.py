@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from assets import path
+from cbm.clip import Tokenizer
 from cbm.encoders import Precision
 from cbm.errors import EncoderError
 from cbm.preprocessing import Preprocessing
@@ -85,7 +86,7 @@ def preprocessing(precision: Precision = "fp32") -> Preprocessing:
     )
 
 
-def load_photo_model() -> tuple[nn.Module, object]:
+def load_photo_model() -> tuple[nn.Module, Tokenizer]:
     """The model with its head, and its tokenizer.
 
     Raises
@@ -106,7 +107,7 @@ def load_photo_model() -> tuple[nn.Module, object]:
     return model, tokenizer
 
 
-def load_towers() -> tuple[nn.Module, object]:
+def load_towers() -> tuple[nn.Module, Tokenizer]:
     """Both towers with their own weights and identities for projections, and the tokenizer.
 
     So `encode_image` gives pooled features `[n 1280]`, `encode_text` sentence embeddings `[n 384]`.

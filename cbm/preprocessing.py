@@ -136,12 +136,15 @@ def _centre(image: Image.Image, size: tuple[int, int], fill: int) -> Image.Image
 @cache
 def _normalised_levels(mean: Triple, std: Triple) -> Float[np.ndarray, "3 256"]:
     levels = np.arange(256, dtype=np.float32) / np.float32(255)
-    return (levels - np.float32(mean)[:, None]) / np.float32(std)[:, None]  # type: ignore[call-overload, no-any-return]
+    centre, spread = np.array([mean, std], dtype=np.float32)
+    return (levels - centre[:, None]) / spread[:, None]
 
 
 def _pair(size: object) -> tuple[int, int]:
-    rows, columns = (size, size) if isinstance(size, int) else size  # type: ignore[misc]
-    return int(rows), int(columns)
+    if isinstance(size, int):
+        return size, size
+    rows, columns = (int(side) for side in size)  # type: ignore[attr-defined]
+    return rows, columns
 
 
 def _triple(values: object) -> Triple:

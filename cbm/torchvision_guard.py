@@ -50,8 +50,8 @@ def declared_operators() -> tuple[str, ...]:
 
 
 def _declare(name: str) -> None:
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    library.define(SCHEMAS[name])
+    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    library.define(SCHEMAS[name])  # type: ignore[no-untyped-call]
     _DECLARED[name] = library
 
 

@@ -15,7 +15,6 @@ from cbm.embeddings import EmbeddingStore, embed, embed_images, encode_image
 from cbm.errors import Cancelled, DataError, EncoderError, StoreError
 from cbm.preprocessing import Preprocessing
 
-
 PLAIN = Preprocessing(size=(4, 4), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
