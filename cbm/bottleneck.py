@@ -6,7 +6,7 @@ them fixed and infers the rest again: the same call, a richer answer.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -39,6 +39,7 @@ def clamp_of(concepts: Sequence[str], scores: Mapping[str, float]) -> Clamp:
     return Clamp(mask=~values.isnan(), values=values.nan_to_num())
 
 
+@runtime_checkable
 class Bottleneck(Protocol):
     """Embeddings to concept scores."""
 

@@ -106,7 +106,7 @@ def _convert(spec: OptionSpec, value: object) -> Any:
         return int(value)
     else:
         try:
-            return spec.type(value)  # type: ignore[call-arg]
+            return spec.type(value)
         except (TypeError, ValueError):
             pass
     raise UsageError(f"option {spec.name} is {value!r}; it must be {spec.type.__name__}", hint=spec.help)

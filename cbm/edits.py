@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import reduce
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 
@@ -212,7 +212,7 @@ def from_json(item: Mapping[str, object]) -> Edit:
         given = item.get("kind") if isinstance(item, Mapping) else item
         raise unknown("edit", str(given), kinds)
     kind = kinds[str(item["kind"])]
-    values = {name: _from_json_value(value) for name, value in item.items() if name != "kind"}
+    values: dict[str, Any] = {name: _from_json_value(value) for name, value in item.items() if name != "kind"}
     try:
         edit = kind(**values)
     except TypeError as error:

@@ -5,13 +5,14 @@ residual adds is reported apart from the concepts, never spread over them.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
+@runtime_checkable
 class Head(Protocol):
     """Concept scores (and the embedding, for a residual) to class logits."""
 
@@ -54,3 +55,23 @@ class LinearHead:
     def residual_logits(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
         """What the residual adds to every logit; zero when there is none."""
         return x.new_zeros(len(x), len(self.bias)) if self.residual is None else x @ self.residual.T
+
+
+def residual_share(head: LinearHead, s: Float[Tensor, "n k"], x: Float[Tensor, "n d"]) -> float:
+    """Variance of the residual's logits over images as a share of the variance of all logits.
+
+    Zero without a residual. Can exceed 1 when the residual works against the concepts.
+
+    Notes
+    -----
+    Each image's logits are taken relative to their mean over classes, because adding the same number to all of them
+    changes no decision.
+    """
+    residual, logits = relative_logits(head.residual_logits(x)), relative_logits(head(s, x))
+    total = float(logits.double().var(0, correction=0).sum())
+    return float(residual.double().var(0, correction=0).sum()) / total if total > 0 else 0.0
+
+
+def relative_logits(logits: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
+    """Logits relative to the image's mean over classes."""
+    return logits - logits.mean(1, keepdim=True)

@@ -56,7 +56,7 @@ def conjugate_gradients(
 class BlockInverse:
     """Divides each class's row by that class's own curvature on its used columns and its bias (kept last)."""
 
-    def __init__(self, blocks: Sequence[tuple[Int[Tensor, "m"], NDArray[np.float64]]], ridge: float) -> None:
+    def __init__(self, blocks: Sequence[tuple[Int[Tensor, "_"], NDArray[np.float64]]], ridge: float) -> None:
         self._columns = [columns for columns, _ in blocks]
         self._factors = [_factor(curvature, ridge) for _, curvature in blocks]
 

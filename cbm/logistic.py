@@ -6,7 +6,7 @@ probabilities, from which the solver certifies how far it is from the optimum.
 """
 
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +16,7 @@ from torch.nn.functional import one_hot, softplus
 LossName = Literal["multinomial", "one-vs-rest"]
 
 
+@runtime_checkable
 class Loss(Protocol):
     """Convex loss of class-major logits; ``target`` is the table of labels that probabilities are compared with."""
 

@@ -19,7 +19,7 @@ from cbm.heads import Head, LinearHead
 if TYPE_CHECKING:
     from cbm.edits import Edit
 
-Json: TypeAlias = "str | int | float | bool | None | list[Json] | Mapping[str, Json]"
+Json: TypeAlias = "str | int | float | bool | list[Json] | Mapping[str, Json] | None"
 
 
 @dataclass(frozen=True)

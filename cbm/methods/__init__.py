@@ -13,7 +13,7 @@ from typing import Any
 from cbm.bank import ConceptBank
 from cbm.config import build
 from cbm.errors import ModelError, unknown
-from cbm.model import ConceptModel
+from cbm.model import ConceptModel, Json, Recipe
 from cbm.progress import OnProgress, silent
 from cbm.training_set import TrainingSet
 
@@ -79,7 +79,7 @@ def fit(
     *,
     bank: ConceptBank | None = None,
     on_progress: OnProgress = silent,
-    **options: object,
+    **options: Json,
 ) -> ConceptModel:
     """Fit a method by name on a training set.
 
@@ -99,12 +99,19 @@ def fit(
     DataError
         If the training images do not do: none, or of one class only.
     """
-    chosen = method(name)
     data = data if bank is None else replace(data, bank=bank)
-    config = build(chosen.config, options)
+    return fit_again(Recipe(name, options=options), data, on_progress=on_progress)
+
+
+def fit_again(recipe: Recipe, data: TrainingSet, *, on_progress: OnProgress = silent) -> ConceptModel:
+    """A model by the method and the options of a recipe, fitted on this data; raises what `fit` does."""
+    chosen = method(recipe.method)
+    config = build(chosen.config, recipe.options)
     reason = missing(chosen.needs, data)
     if reason:
-        raise ModelError(f"{chosen.title} cannot be fitted: {reason}")
+        raise ModelError(
+            f"{chosen.title} cannot be fitted: {reason}", hint="choose another method, or add what it needs"
+        )
     model = chosen.fit(data, config, on_progress)
     on_progress(1.0, "fitted")
     return model
@@ -112,4 +119,4 @@ def fit(
 
 def resolved(options: object) -> Mapping[str, Any]:
     """A config value as a plain mapping, to be kept in a recipe."""
-    return {key: value for key, value in vars(options).items()}
+    return dict(vars(options))

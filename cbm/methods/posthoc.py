@@ -1,0 +1,190 @@
+"""Post-hoc concept bottleneck models: the distance to each concept's hyperplane, then a sparse linear head.
+
+The encoder stays as it is. A score says how many standard deviations an image lies above the training images' mean on
+a concept, so weights of different concepts compare, and a contribution says what sets the image apart from the
+average one.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cbm.bank import ConceptBank
+from cbm.bottleneck import LinearBottleneck
+from cbm.config import option
+from cbm.errors import DataError, ModelError
+from cbm.heads import LinearHead
+from cbm.holdout import fitting_and_held_out
+from cbm.logistic import LossName
+from cbm.methods import Method, Need, resolved
+from cbm.model import ConceptModel, Recipe
+from cbm.progress import OnProgress, part
+from cbm.solvers import Solution, at_nec, elastic_net_path, fit_elastic_net
+from cbm.training_set import TrainingSet, fitting_split
+
+SMALLEST_SPREAD = 1e-6  # of the embeddings' own: below it a concept is the same on every image
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of the sparse head."""
+
+    nec: int | None = option(
+        10, help="concepts a class, on average; none chooses the penalty by validation accuracy", low=1, high=10_000
+    )
+    lam: float | None = option(None, help="strength of the penalty; when given, nec is not used", low=1e-9, high=1e3)
+    alpha: float = option(0.99, help="share of the penalty that is L1; 1 is the lasso", low=0.01, high=1.0)
+    loss: LossName = option(
+        "multinomial", help="one softmax over all classes, or one class against the rest",
+        choices=("multinomial", "one-vs-rest"),
+    )  # fmt: skip
+    seed: int = option(0, help="which training images are held out when there is no validation split", low=0)
+
+
+def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptModel:
+    """A post-hoc concept bottleneck model on the training set's own concept bank.
+
+    Parameters
+    ----------
+    config
+        With `lam`, the elastic net with that penalty. With `nec`, the head with that many concepts a class: of all
+        penalties that leave enough of them, the one most accurate on validation images once it is cut to the
+        largest weights and refitted. With neither, the strongest penalty whose validation accuracy lies within one
+        standard error of the best.
+
+    Raises
+    ------
+    DataError
+        If the training images do not do, or no concept differs between them.
+
+    References
+    ----------
+    Yuksekgonul, Wang, Zou, "Post-hoc concept bottleneck models", ICLR 2023.
+
+    Notes
+    -----
+    The published code scores with the raw distance and solves by stochastic gradients, stopped early. Here scores are
+    standardised with the training images' statistics and the head is solved to a certified gap, with two logits for
+    two classes.
+    """
+    bank = bank_of(data)
+    on_progress(0.0, f"scoring {len(data):,} images on {len(bank)} concepts")
+    bottleneck, unused = standardised_distances(bank, fitting_split(data).x)
+    solution = sparse_head(data, bottleneck, config, on_progress)
+    return ConceptModel(
+        concepts=bank.names,
+        classes=data.classes,
+        bottleneck=bottleneck,
+        head=LinearHead(solution.weight, solution.bias),
+        recipe=Recipe(
+            method=METHOD.name,
+            options=resolved(config),
+            encoder_id=data.encoder_id,
+            contract=data.contract,
+            images=len(fitting_split(data)),
+            notes=(*_unused_note(unused), head_note(solution)),
+        ),
+        bank=bank,
+    )
+
+
+def bank_of(data: TrainingSet) -> ConceptBank:
+    """The training set's bank, checked to belong to the same encoder.
+
+    Raises
+    ------
+    ModelError
+        If there is none.
+    DataError
+        If it was made with another encoder.
+    """
+    if data.bank is None:
+        raise ModelError(f"the model cannot be fitted: {Need.CONCEPT_BANK.value}")
+    other = bool(data.bank.contract and data.contract) and data.bank.contract != data.contract
+    if other or data.bank.vectors.shape[1] != data.x.shape[1]:
+        raise DataError(
+            f"the concept bank was made with {data.bank.encoder_id or 'another encoder'}, "
+            f"the embeddings with {data.encoder_id or 'another one'}",
+            hint="build the bank with the encoder that embedded the images",
+        )
+    return data.bank
+
+
+def standardised_distances(bank: ConceptBank, x: Float[Tensor, "n d"]) -> tuple[LinearBottleneck, tuple[str, ...]]:
+    """The bottleneck whose scores are distances to the concepts' hyperplanes, in standard deviations over `x`.
+
+    Returns
+    -------
+    The bottleneck, and the concepts that are the same on every image; these score zero everywhere.
+    """
+    norm = bank.vectors.norm(dim=1).double()
+    unit, offset = bank.vectors.double() / norm[:, None], bank.intercepts.double() / norm
+    raw = x.double() @ unit.T + offset
+    mean, spread = raw.mean(0), raw.std(0, correction=0)
+    varies = spread > SMALLEST_SPREAD * x.double().std(0, correction=0).max()
+    gain = torch.where(varies, 1 / spread, 0.0)
+    bottleneck = LinearBottleneck((unit * gain[:, None]).float(), ((offset - mean) * gain).float())
+    return bottleneck, tuple(name for name, fine in zip(bank.names, varies.tolist(), strict=True) if not fine)
+
+
+def sparse_head(data: TrainingSet, bottleneck: LinearBottleneck, config: Config, on_progress: OnProgress) -> Solution:
+    """The elastic-net head on a bottleneck's scores, with the penalty chosen as `fit` says."""
+    train, held = fitting_split(data), None
+    if config.lam is None:
+        train, held = fitting_and_held_out(data, seed=config.seed)
+    s, y, c = bottleneck(train.x), train.labels, len(data.classes)
+    if not bool(s.any()):
+        raise DataError("no concept differs between the training images", hint="use other concepts")
+    if config.lam is not None:
+        return fit_elastic_net(s, y, c, lam=config.lam, alpha=config.alpha, loss=config.loss, on_progress=on_progress)
+    assert held is not None
+    wanted = float(min(config.nec or s.shape[1], s.shape[1]))
+    path = elastic_net_path(
+        s, y, c, alpha=config.alpha, loss=config.loss, nec=(wanted,), on_progress=part(on_progress, 0.05, 0.9)
+    )
+    checked = bottleneck(held.x), held.labels
+    if config.nec is None:
+        return within_one_error(path, *checked)
+    return at_nec(path, wanted, s, y, validation=checked)
+
+
+def within_one_error(path: list[Solution], s: Float[Tensor, "n k"], y: Int[Tensor, "n"]) -> Solution:
+    """The sparsest solution whose accuracy on these images is at most one standard error below the best.
+
+    References
+    ----------
+    Breiman et al., "Classification and regression trees", 1984, section 3.4.3.
+    """
+    accuracy = [solution.accuracy(s, y) for solution in path]
+    best = max(accuracy)
+    error = (best * (1 - best) / len(y)) ** 0.5
+    fine = [solution for solution, a in zip(path, accuracy, strict=True) if a >= best - error]
+    return min(fine, key=lambda solution: solution.nec)
+
+
+def head_note(solution: Solution) -> str:
+    """How sparse the head came out, and how it was fitted."""
+    penalty = (
+        f"penalty {solution.lam:.3g}" if solution.alpha > 0 else f"fitted again with a ridge of {solution.lam:.3g}"
+    )
+    sure = "" if solution.converged else ", not solved to the tolerance"
+    return f"the head uses {solution.nec:.3g} concepts a class ({penalty}{sure})"
+
+
+def _unused_note(unused: tuple[str, ...]) -> tuple[str, ...]:
+    if not unused:
+        return ()
+    return (f"{len(unused)} concepts are the same on every training image and are not used: {', '.join(unused[:5])}",)
+
+
+METHOD = Method(
+    name="posthoc",
+    title="Post-hoc CBM",
+    summary="Scores images on a concept bank and classifies with few of them; nothing of the encoder is retrained.",
+    paper="Yuksekgonul, Wang, Zou: Post-hoc Concept Bottleneck Models, ICLR 2023",
+    needs=(Need.CONCEPT_BANK,),
+    config=Config,
+    fit=fit,
+)

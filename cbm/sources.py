@@ -1,0 +1,173 @@
+"""Ways to a concept bank: phrases that an encoder reads, images that people annotated, and chance as a control.
+
+Whatever the way, a bank says for each concept where it came from, and how well it does on images that were not used
+to make it, where that can be measured.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from cbm.bank import ConceptBank, Origin, Quality
+from cbm.encoders import TextEncoder
+from cbm.errors import DataError
+from cbm.progress import OnProgress, silent
+from cbm.ranking import auroc
+from cbm.training_set import TrainingSet
+
+TEMPLATES = ("{}", "a photo of {}", "a picture showing {}", "a close-up of {}")
+PROMPTS_AT_ONCE = 256
+ENOUGH = 10  # images of each side, for a quality that is worth a number
+SAME = 0.99999  # cosine above which two phrases are the same to the encoder
+
+
+def bank_from_texts(
+    encoder: TextEncoder,
+    texts: Sequence[str],
+    *,
+    templates: Sequence[str] | None = None,
+    groups: Mapping[str, str] | None = None,
+    on_progress: OnProgress = silent,
+) -> ConceptBank:
+    """A concept for each phrase: the mean direction of the phrase in several prompts.
+
+    Parameters
+    ----------
+    texts
+        Phrases such as "striped wing"; each is the name of its concept.
+    templates
+        Prompts with `{}` in the place of the phrase. By default the encoder's own `templates`, if it has any, else
+        a short standard list.
+    groups
+        Phrase to the name of its group, for those that have one.
+
+    Raises
+    ------
+    DataError
+        If there is no phrase, one is blank or there twice, a template has no `{}`, or the encoder answers with
+        something that is not finite.
+
+    References
+    ----------
+    Radford et al., "Learning transferable visual models from natural language supervision", ICML 2021, section 3.1.4.
+
+    Notes
+    -----
+    Vectors are not centred: a method that standardises scores over its training images takes the common direction of
+    all texts off by itself.
+    """
+    names = _phrases(texts)
+    prompts = tuple(getattr(encoder, "templates", TEMPLATES)) if templates is None else tuple(templates)
+    _check_templates(prompts)
+    spelled = [prompt.replace("{}", name) for name in names for prompt in prompts]
+    rows = []
+    for start in range(0, len(spelled), PROMPTS_AT_ONCE):
+        on_progress(start / len(spelled), f"reading {len(names):,} phrases")
+        rows.append(encoder.encode_texts(spelled[start : start + PROMPTS_AT_ONCE]).float())
+    units = normalize(torch.cat(rows), dim=1).reshape(len(names), len(prompts), -1)  # [k prompts d]
+    vectors = normalize(units.mean(1), dim=1)
+    on_progress(1.0, f"{len(names):,} concepts")
+    detail = " | ".join(prompts)
+    return ConceptBank(
+        names=names,
+        vectors=vectors,
+        intercepts=torch.zeros(len(names)),
+        origin=tuple(Origin("text", detail) for _ in names),
+        quality=_twins(names, vectors),
+        encoder_id=encoder.id,
+        contract=encoder.contract,
+        groups={name: group for name, group in (groups or {}).items() if name in names},
+    )
+
+
+def measure_bank(bank: ConceptBank, data: TrainingSet) -> ConceptBank:
+    """The bank with an AUROC for each concept that has none and is annotated under the same name.
+
+    Names are compared without regard to case. Measured on the validation images where those show both sides often
+    enough, else on training and validation images together: a text has seen neither. Test images are left alone.
+    """
+    if data.concept_labels is None:
+        return bank
+    columns = {name.casefold(): j for j, name in enumerate(data.concepts)}
+    scores = data.x @ normalize(bank.vectors, dim=1).T
+    quality = list(bank.quality)
+    for k, name in enumerate(bank.names):
+        if quality[k].auroc is None and name.casefold() in columns:
+            labels = data.concept_labels[:, columns[name.casefold()]]
+            quality[k] = _measured(quality[k], scores[:, k], labels, data.splits)
+    return replace(bank, quality=tuple(quality))
+
+
+def random_bank(like: ConceptBank, *, seed: int = 0) -> ConceptBank:
+    """As many random unit vectors as the bank has concepts: what a bank has to beat.
+
+    Notes
+    -----
+    Directions are uniform on the sphere. Vectors drawn with the bank's own second moments would lie in the span of the
+    concepts, and so carry what they carry; a control must not. Scale does not matter, because methods standardise.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    k, d = like.vectors.shape
+    return ConceptBank(
+        names=tuple(f"random {i + 1}" for i in range(k)),
+        vectors=normalize(torch.randn(k, d, generator=generator), dim=1),
+        intercepts=torch.zeros(k),
+        origin=tuple(Origin("random", f"seed {seed}") for _ in range(k)),
+        quality=tuple(Quality() for _ in range(k)),
+        encoder_id=like.encoder_id,
+        contract=like.contract,
+    )
+
+
+def _phrases(texts: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(texts, str):
+        raise DataError("the phrases are one text", hint='give a list, such as ["striped wing", "yellow bill"]')
+    names = tuple(text.strip() for text in texts)
+    if not names:
+        raise DataError("there is no phrase to make a concept of", hint="give at least one, such as striped wing")
+    blank = [i for i, name in enumerate(names, start=1) if not name]
+    if blank:
+        raise DataError(f"phrase {blank[0]} of {len(names)} is blank", hint="take blank lines out of the list")
+    first: dict[str, int] = {}
+    for i, name in enumerate(names, start=1):
+        if name.casefold() in first:
+            earlier = first[name.casefold()]
+            raise DataError(f"the phrases {earlier} and {i} are the same: {name!r}", hint="take one of them out")
+        first[name.casefold()] = i
+    return names
+
+
+def _check_templates(templates: Sequence[str]) -> None:
+    wrong = [template for template in templates if "{}" not in template]
+    if wrong or not templates:
+        given = repr(wrong[0]) if wrong else "an empty list"
+        raise DataError(f"a prompt needs a place for the phrase, but got {given}", hint="write {} where it goes")
+
+
+def _twins(names: Sequence[str], vectors: Float[Tensor, "k d"]) -> tuple[Quality, ...]:
+    """Nothing is measured yet, but phrases that the encoder cannot tell apart are."""
+    cosine = vectors @ vectors.T
+    cosine.fill_diagonal_(0)
+    closest = cosine.max(1)
+    return tuple(
+        Quality(note=f"the encoder cannot tell this from “{names[j]}”") if value > SAME else Quality()
+        for value, j in zip(closest.values.tolist(), closest.indices.tolist(), strict=True)
+    )
+
+
+def _measured(before: Quality, scores: Float[Tensor, "n"], labels: Float[Tensor, "n"], splits: np.ndarray) -> Quality:
+    for chosen in (("val",), ("train", "val")):
+        images = torch.from_numpy(np.isin(splits, chosen)) & ~labels.isnan()
+        positive = labels[images] >= 0.5
+        sides = int(positive.sum()), int((~positive).sum())
+        if min(sides) >= ENOUGH:
+            break
+    if min(sides) == 0:
+        return replace(before, note=before.note or "no annotated image of one side")
+    note = before.note or ("" if min(sides) >= ENOUGH else f"only {min(sides)} images of one side")
+    return replace(before, auroc=auroc(scores[images], positive), positives=sides[0], negatives=sides[1], note=note)
