@@ -1,1 +1,37 @@
-"""Questions asked of an encoder or of a concept model: how good, how sparse, how calibrated, and can it be trusted."""
+"""Questions asked of a concept model, answered with numbers, their intervals and what chance would give.
+
+The names below load when first used, so that importing this package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from probes.compare import compare as compare
+    from probes.intervals import Estimate as Estimate
+    from probes.metrics import Evaluation as Evaluation
+    from probes.metrics import evaluate as evaluate
+    from probes.tables import confusion as confusion
+    from probes.tables import groups_table as groups_table
+
+_HOME = {
+    "evaluate": "metrics",
+    "Evaluation": "metrics",
+    "Estimate": "intervals",
+    "compare": "compare",
+    "groups_table": "tables",
+    "confusion": "tables",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'probes' has no attribute {name!r}")
+    value = getattr(import_module(f"probes.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

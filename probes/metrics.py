@@ -1,0 +1,273 @@
+"""What a concept model is worth on a split: task, groups, calibration, concepts, sparsity, and controls beside them.
+
+`evaluate` is what `pellucid eval` prints. A number that cannot be computed is left out and the reason is given, so
+that nothing is ever filled in.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from cbm.errors import PellucidError
+from cbm.heads import LinearHead, relative_logits
+from cbm.model import ConceptModel
+from cbm.progress import OnProgress, part, silent
+from cbm.ranking import auroc_components
+from cbm.sparsity import effective_concepts
+from cbm.training_set import TrainingSet
+from probes import controls as control_fits
+from probes.intervals import Estimate, Z, bootstrap, exact
+from probes.tables import Decisions, GroupRow, accuracy_of, decide, group_rows
+
+BINS = 15  # of confidence, equally wide
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured on a split.
+
+    Attributes
+    ----------
+    metrics
+        Name to number and interval, in the order in which they are shown.
+    not_computed
+        Name to the reason, for the others.
+    groups
+        Accuracy of each group, the worst first.
+    """
+
+    split: str
+    n: int
+    metrics: dict[str, Estimate]
+    not_computed: dict[str, str] = field(default_factory=dict)
+    groups: tuple[GroupRow, ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        """The JSON object that `pellucid eval --json` prints."""
+        return {
+            "split": self.split,
+            "n": self.n,
+            "metrics": {name: asdict(estimate) for name, estimate in self.metrics.items()},
+            "not_computed": dict(self.not_computed),
+            "groups": [{"group": row.group, **asdict(row.accuracy)} for row in self.groups],
+        }
+
+
+class _Absent(Exception):
+    """Why a metric cannot be computed here; becomes an entry of `not_computed`."""
+
+
+def evaluate(
+    model: ConceptModel,
+    data: TrainingSet,
+    *,
+    split: str = "test",
+    controls: bool = True,
+    seed: int = 0,
+    on_progress: OnProgress = silent,
+) -> Evaluation:
+    """Measure a model on a split.
+
+    Parameters
+    ----------
+    data
+        All splits; the controls are fitted on "train" and measured on `split`.
+    controls
+        Whether to fit the linear probe, the random concepts and the shuffled labels, which takes three fits.
+    seed
+        Of the resampling and of the controls.
+
+    Raises
+    ------
+    UnknownName
+        If no image is in the split.
+    DataError, EncoderError
+        If the model does not fit the images.
+
+    Notes
+    -----
+    Shares of images have Wilson's interval, the concepts' mean AUROC DeLong's, other statistics the bootstrap's over
+    images. Counts of the model (`nec`) have no interval.
+    """
+    on_progress(0.0, f"deciding on the {split} images")
+    decisions = decide(model, data, split)
+    metrics: dict[str, Estimate] = {}
+    absent: dict[str, str] = {}
+    for name, measure in _MEASURES.items():
+        try:
+            metrics[name] = measure(model, decisions, seed)
+        except _Absent as reason:
+            absent[name] = str(reason)
+    if controls:
+        _add_controls(model, data, split, seed, metrics, absent, part(on_progress, 0.1, 1.0))
+    else:
+        absent |= dict.fromkeys(control_fits.CONTROLS, "controls were not asked for")
+    on_progress(1.0, f"evaluated on {len(decisions):,} images")
+    return Evaluation(split, len(decisions), metrics, absent, group_rows(decisions))
+
+
+def _add_controls(
+    model: ConceptModel,
+    data: TrainingSet,
+    split: str,
+    seed: int,
+    metrics: dict[str, Estimate],
+    absent: dict[str, str],
+    on_progress: OnProgress,
+) -> None:
+    for i, (name, fit_control) in enumerate(control_fits.CONTROLS.items()):
+        stage = part(on_progress, i / len(control_fits.CONTROLS), (i + 1) / len(control_fits.CONTROLS))
+        try:
+            metrics[name] = accuracy_of(decide(fit_control(model, data, seed, stage), data, split))
+        except PellucidError as error:
+            absent[name] = error.message
+
+
+def balanced_accuracy(model: ConceptModel, decisions: Decisions, seed: int) -> Estimate:
+    """Mean over classes of the share of the class's images that are recognised; classes without images left out."""
+    of_class = one_hot(decisions.truth, len(model.classes)).double()  # [n c]
+    hits = of_class * (decisions.predicted == decisions.truth)[:, None]
+
+    def mean_recall(counts: Float[Tensor, "b n"]) -> Float[Tensor, "b"]:
+        return (counts @ hits / (counts @ of_class)).nanmean(1)
+
+    return bootstrap(mean_recall, len(decisions), seed=seed)
+
+
+def macro_f1(model: ConceptModel, decisions: Decisions, seed: int) -> Estimate:
+    """Mean of the classes' F1, over classes that have images or are predicted."""
+    of_class = one_hot(decisions.truth, len(model.classes)).double()
+    taken_for = one_hot(decisions.predicted, len(model.classes)).double()
+
+    def mean_f1(counts: Float[Tensor, "b n"]) -> Float[Tensor, "b"]:
+        both = counts @ (of_class * taken_for)
+        return (2 * both / (counts @ of_class + counts @ taken_for)).nanmean(1)
+
+    return bootstrap(mean_f1, len(decisions), seed=seed)
+
+
+def worst_group_accuracy(model: ConceptModel, decisions: Decisions, seed: int) -> Estimate:
+    """Accuracy of the group with the lowest, with that group's own interval and size."""
+    rows = group_rows(decisions)
+    if not rows:
+        raise _Absent("the images of this split belong to no groups")
+    return rows[0].accuracy
+
+
+def ece(model: ConceptModel, decisions: Decisions, seed: int) -> Estimate:
+    """Expected calibration error: mean distance of confidence from accuracy over 15 equally wide bins of confidence.
+
+    References
+    ----------
+    Guo et al., "On calibration of modern neural networks", ICML 2017.
+    """
+    confidence = decisions.probabilities.max(1).values
+    binned = one_hot((confidence * BINS).long().clamp(max=BINS - 1), BINS).double()
+    excess = binned * (confidence - (decisions.predicted == decisions.truth).double())[:, None]
+
+    def error(counts: Float[Tensor, "b n"]) -> Float[Tensor, "b"]:
+        return (counts @ excess).abs().sum(1) / counts.sum(1)
+
+    return bootstrap(error, len(decisions), seed=seed)
+
+
+def brier(model: ConceptModel, decisions: Decisions, seed: int) -> Estimate:
+    """Mean squared distance of the probabilities from the truth, summed over classes: 0 is perfect, 2 the worst."""
+    truth = one_hot(decisions.truth, len(model.classes)).double()
+    distance = (decisions.probabilities - truth).square().sum(1)
+
+    def mean(counts: Float[Tensor, "b n"]) -> Float[Tensor, "b"]:
+        return counts @ distance / counts.sum(1)
+
+    return bootstrap(mean, len(decisions), seed=seed, high=2.0)
+
+
+def concept_auroc_mean(model: ConceptModel, decisions: Decisions, seed: int) -> Estimate:
+    """Mean AUROC of the scores of the concepts that are annotated under the same name, regardless of case.
+
+    The interval is DeLong's, from each image's part in all concepts' AUROCs together.
+    """
+    data = decisions.data
+    if data.concept_labels is None:
+        raise _Absent("the images are not annotated with concepts")
+    columns = {name.casefold(): j for j, name in enumerate(data.concepts)}
+    shared = [(k, columns[name.casefold()]) for k, name in enumerate(model.concepts) if name.casefold() in columns]
+    if not shared:
+        raise _Absent("no concept of the model is annotated under its name")
+    scores = model.scores(data.x)
+    values, influences = [], []
+    for k, j in shared:
+        found = _influence(scores[:, k], data.concept_labels[:, j])
+        if found is not None:
+            values.append(found[0])
+            influences.append(found[1])
+    if not values:
+        raise _Absent("no annotated concept has images of both sides in this split")
+    value = sum(values) / len(values)
+    error = float(torch.stack(influences).mean(0).square().sum().sqrt())
+    return Estimate(value, max(0.0, value - Z * error), min(1.0, value + Z * error), len(data))
+
+
+def _influence(scores: Float[Tensor, "n"], labels: Float[Tensor, "n"]) -> tuple[float, Float[Tensor, "n"]] | None:
+    """AUROC of one concept and how far each image pulls it; `None` when only one side was annotated."""
+    known = ~labels.isnan()
+    positive = labels[known] >= 0.5
+    sides = int(positive.sum()), int((~positive).sum())
+    if min(sides) == 0:
+        return None
+    parts = auroc_components(scores[known], positive)
+    value = float(parts[positive].mean())
+    pull = torch.zeros(len(scores), dtype=torch.float64)
+    pull[known] = (parts - value) / torch.where(positive, float(sides[0]), float(sides[1]))
+    return value, pull
+
+
+def nec(model: ConceptModel, decisions: Decisions, seed: int) -> Estimate:
+    """Number of effective concepts: mean count of weights above 1e-5 a class; `n` is the number of classes."""
+    if not model.concepts:
+        raise _Absent("the model has no concepts")
+    if not isinstance(model.head, LinearHead):
+        raise _Absent("the head has no weight for a concept and a class")
+    return exact(effective_concepts(model.head.weight), len(model.classes))
+
+
+def residual_share(model: ConceptModel, decisions: Decisions, seed: int) -> Estimate:
+    """Variance of the residual's logits as a share of the variance of all logits (see `cbm.heads.residual_share`)."""
+    if not isinstance(model.head, LinearHead) or model.head.residual is None:
+        raise _Absent("the model has no residual")
+    residual = relative_logits(model.head.residual_logits(decisions.data.x)).double()
+    logits = relative_logits(model.logits(decisions.data.x)).double()
+
+    def share(counts: Float[Tensor, "b n"]) -> Float[Tensor, "b"]:
+        return _variance(residual, counts) / _variance(logits, counts)
+
+    return bootstrap(share, len(decisions), seed=seed, high=float("inf"))
+
+
+def _variance(values: Float[Tensor, "n c"], counts: Float[Tensor, "b n"]) -> Float[Tensor, "b"]:
+    """Variance over the counted images, summed over columns."""
+    shares = counts / counts.sum(1, keepdim=True)
+    centred = values - values.mean(0)
+    return (shares @ centred.square() - (shares @ centred).square()).sum(1)
+
+
+def accuracy(model: ConceptModel, decisions: Decisions, seed: int) -> Estimate:
+    """Share of images whose class is predicted."""
+    return accuracy_of(decisions)
+
+
+_MEASURES: dict[str, Callable[[ConceptModel, Decisions, int], Estimate]] = {
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "macro_f1": macro_f1,
+    "worst_group_accuracy": worst_group_accuracy,
+    "ece": ece,
+    "brier": brier,
+    "concept_auroc_mean": concept_auroc_mean,
+    "nec": nec,
+    "residual_share": residual_share,
+}
