@@ -88,6 +88,8 @@ def _unpack(path: Path, folder: Path, limits: Limits, on_progress: OnProgress) -
                     on_progress(number / len(entries), f"unpacked {number} of {len(entries)} files")
     except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, RuntimeError) as error:
         raise DataError(f"{path.name!r} is not a zip file that can be unpacked ({error})") from error
+    except OSError as error:
+        raise DataError(f"{path.name!r} cannot be unpacked ({error.strerror or error})") from error
     except (UnicodeError, ValueError) as error:
         raise DataError(f"{path.name!r} holds a name that cannot be used ({error})") from error
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cbm.images import MAX_FILE_BYTES, SUFFIXES, ImageFacts, UnreadableImage, inspect_image, open_mask
 from cbm.progress import OnProgress, silent
-from cbm.rows import Problem, Row
+from cbm.rows import Level, Problem, Row
 
 BATCH = 256
 MAX_THREADS = 4
@@ -49,7 +49,7 @@ def check_files(
     with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
         for start in range(0, len(rows), BATCH):
             batch = rows[start : start + BATCH]
-            found += pool.map(lambda numbered: _check(real, *numbered, trust), batch)
+            found += pool.map(lambda item: _check(real, item[0], item[1], trust), batch)
             on_progress(len(found) / len(rows), f"checked {len(found)} of {len(rows)} images")
     return found
 
@@ -127,5 +127,5 @@ def _mask_problems(mask: Path | None, facts: ImageFacts, number: int, row: Row) 
     return (_problem("mask_size", row, number, detail, "warning"),)
 
 
-def _problem(kind: str, row: Row, number: int, detail: str, level: str = "error") -> Problem:
-    return Problem(kind, row.path, row.says(detail), "warning" if level == "warning" else "error", number)
+def _problem(kind: str, row: Row, number: int, detail: str, level: Level = "error") -> Problem:
+    return Problem(kind, row.path, row.says(detail), level, number)

@@ -6,6 +6,7 @@ pixels is read from the header before anything is decoded, and every way in whic
 """
 
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -17,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Integer
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from cbm.errors import DataError
 
@@ -145,15 +146,18 @@ def thumbnail_jpeg(source: Path | str | bytes | Image.Image, size: int = 256, qu
 def _opened(source: Path | str | bytes) -> Iterator[Image.Image]:
     """The lazily opened picture; whatever its decoder raises inside the block becomes an `UnreadableImage`."""
     try:
-        with Image.open(io.BytesIO(_read(source)), formats=FORMATS) as image:
+        content = _read(source)
+        if content[:8] == b"\x89PNG\r\n\x1a\n" and content[12:16] == b"IHDR" and len(content) >= 24:
+            _check_pixels(struct.unpack(">II", content[16:24]))  # Pillow does not tell the size of a damaged PNG
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check_pixels(image.size)
             _check_mode(image.mode)
             yield image
     except UnreadableImage:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise UnreadableImage(f"the header announces too many pixels ({error})", fault="too_large") from error
-    except Image.UnidentifiedImageError as error:
+        raise _too_many_pixels(re.sub(r".*?(\d+) pixels.*", r"\1", str(error), flags=re.DOTALL)) from error
+    except UnidentifiedImageError as error:
         raise UnreadableImage(
             "the content is not a JPEG, PNG, WebP, TIFF or BMP picture", hint="convert the file or remove it"
         ) from error
@@ -177,12 +181,15 @@ def _check_pixels(size: tuple[int, int]) -> None:
     if pixels == 0:
         raise UnreadableImage("the picture has no pixels")
     if pixels > MAX_PIXELS:
-        raise UnreadableImage(
-            f"the header announces {size[0]} x {size[1]} = {pixels / 1e6:.3g} million pixels; "
-            f"the limit is {MAX_PIXELS / 1e6:.3g} million",
-            hint="make the picture smaller before importing it",
-            fault="too_large",
-        )
+        raise _too_many_pixels(f"{size[0]} x {size[1]} = {pixels}")
+
+
+def _too_many_pixels(announced: str) -> UnreadableImage:
+    return UnreadableImage(
+        f"the header announces {announced} pixels; the limit is {MAX_PIXELS // 10**6} million",
+        hint="make the picture smaller before importing it",
+        fault="too_large",
+    )
 
 
 def _check_mode(mode: str) -> None:

@@ -81,7 +81,7 @@ def list_folder(top: Path) -> Listing:
         ]
         rows.append(row)
     problems += [Problem("not_read", file, _why_not(file), "warning") for file in others]
-    return Listing(top, tuple(rows), problems=(*problems, *_empty_splits(top, rows)))
+    return Listing(top, tuple(rows), problems=tuple(problems))
 
 
 def list_hf(top: Path) -> Listing:
@@ -159,19 +159,6 @@ def _has_splits(paths: list[list[str]]) -> bool:
     called = {top for top in tops if is_known_split(top)}
     unsorted_test = tops == called and any(split_name(top) == "train" for top in deep)
     return unsorted_test or (tops == deep and bool(called))
-
-
-def _empty_splits(top: Path, rows: list[Row]) -> list[Problem]:
-    """A folder called like a split, beside others that hold images, that holds none itself."""
-    given = {row.split for row in rows}
-    if given <= {""}:
-        return []
-    empty = [entry.name for entry in sorted(top.iterdir()) if entry.is_dir() and is_known_split(entry.name)]
-    return [
-        Problem("empty_split", name, f"the split {split_name(name)!r} has no images", "warning")
-        for name in empty
-        if split_name(name) not in given and split_name(name) != "train"
-    ]
 
 
 def _why_not(file: str) -> str:

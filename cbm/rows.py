@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+Level = Literal["error", "warning"]
 MAX_NAME = 500
 SPLIT_NAMES = {
     "train": "train",
@@ -33,7 +34,7 @@ class Problem:
     kind: str
     path: str
     detail: str
-    level: Literal["error", "warning"] = "error"
+    level: Level = "error"
     row: int | None = None
 
 
