@@ -143,7 +143,7 @@ class Descent:
             self.problem.loss.start_cycle(self._logits)
             if sum(self._improve_class(c, block) for c, block in enumerate(blocks)) < enough:
                 break
-        if self.gap < NEAR * self.objective:
+        if self.l1 == 0 or self.gap < NEAR * self.objective:
             self._improve_jointly(blocks)
 
     def _penalty(self, weight: Float[Tensor, "*c k"]) -> float:
@@ -285,7 +285,7 @@ class Descent:
     # Steps of all classes
 
     def _improve_jointly(self, blocks: list[_Block]) -> None:
-        """One Newton step for all classes on the weights in use; what would change sign becomes zero."""
+        """One Newton step for all classes on the weights in use; under l1, what would change sign becomes zero."""
         problem, loss, used = self.problem, self.problem.loss, self.weight != 0
         p = loss.probabilities(self._logits)
         residual = p - loss.target
@@ -308,7 +308,8 @@ class Descent:
         before = self.problem.loss.value(self._logits) + self._penalty(self.weight)
         for share in (1.0, 0.25, 0.0625):
             weight = self.weight + share * step[:, :-1]
-            weight[weight * self.weight < 0] = 0.0
+            if self.l1 > 0:
+                weight[weight * self.weight < 0] = 0.0
             moved = self._logits + self.problem.logits(weight - self.weight) + share * step[:, -1:]
             if self.problem.loss.value(moved) + self._penalty(weight) < before:
                 self.weight, self.bias, self._logits = weight, self.bias + share * step[:, -1], moved
