@@ -1,0 +1,1 @@
+"""The commands of `pellucid`, one module a noun; each calls the same functions as the screens."""

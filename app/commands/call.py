@@ -1,0 +1,164 @@
+"""What all commands share: the workspace, an answer as text or as one JSON object, progress on standard error.
+
+A command is a function that takes a `Call` first. Whatever somebody prints while it runs goes to standard error, so
+that standard output holds the answer and nothing else.
+"""
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field, replace
+from functools import cached_property, wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.workspace import Workspace
+
+LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
+Function = Callable[..., Any]
+
+
+@dataclass
+class Call:
+    """One run of one command.
+
+    Attributes
+    ----------
+    as_json
+        Whether the answer is one JSON object.
+    verbosity
+        -1 for `-q`, 0, 1 for `-v`, 2 for `-vv`.
+    out
+        Where the answer goes.
+    """
+
+    settings: Settings
+    as_json: bool
+    verbosity: int
+    out: TextIO
+    _told: float = field(default=float("-inf"))
+
+    @cached_property
+    def ws(self) -> "Workspace":
+        """The workspace, made when it is not there yet."""
+        from app.workspace import open_workspace
+
+        ws = open_workspace(self.settings)
+        click.get_current_context().call_on_close(ws.close)
+        return ws
+
+    def answer(self, value: Mapping[str, Any], lines: str | Iterable[str]) -> None:
+        """Print the answer: `value` for programs, `lines` for people."""
+        text = lines if isinstance(lines, str) else "\n".join(lines)
+        click.echo(to_json(value) if self.as_json else text, file=self.out)
+
+    def progress(self, fraction: float, message: str) -> None:
+        """Tell how far the work is: a line that rewrites itself on a terminal, else a line every few seconds."""
+        if self.verbosity < 0:
+            return
+        clock, terminal = time.monotonic(), sys.stderr.isatty()
+        if fraction < 1 and clock - self._told < (0.1 if terminal else 5.0):
+            return
+        self._told = clock
+        text = f"{100 * fraction:3.0f} %  {message}"
+        end = "\n" if fraction >= 1 or not terminal else ""
+        click.echo(("\r\033[K" if terminal else "") + text + end, nl=False, err=True)
+
+    def note(self, text: str) -> None:
+        """Say something beside the answer, on standard error."""
+        if self.verbosity >= 0:
+            click.echo(text, err=True)
+
+
+def command(group: click.Group, name: str, *, computing: bool = False) -> Callable[[Function], click.Command]:
+    """Make a function a command of `group`; it is called with a `Call` and its own arguments.
+
+    Parameters
+    ----------
+    computing
+        Whether it also takes `--device` and `--allow-download`.
+    """
+
+    def decorate(function: Function) -> click.Command:
+        @wraps(function)
+        def run(workspace: Path | None, as_json: bool, verbose: int, quiet: bool, **arguments: Any) -> None:
+            verbosity = -1 if quiet else verbose
+            logging.basicConfig(level=LEVELS.get(verbosity, logging.DEBUG), stream=sys.stderr, force=True)
+            settings = settings_of(workspace, arguments.pop("device", None), arguments.pop("allow_download", False))
+            call = Call(settings, as_json, verbosity, sys.stdout)
+            with redirect_stdout(sys.stderr):
+                function(call, **arguments)
+
+        for option in reversed([*(COMPUTING if computing else []), *COMMON]):
+            run = option(run)
+        return group.command(name)(run)
+
+    return decorate
+
+
+def settings_of(workspace: Path | None, device: str | None, allow_download: bool) -> Settings:
+    """The settings of the environment with what the command line says instead."""
+    settings = Settings.from_environment(os.environ)
+    if workspace is not None:
+        settings = replace(settings, home=workspace.expanduser().absolute())
+    if device is not None:
+        settings = replace(settings, device=device)
+    return replace(settings, allow_download=True) if allow_download else settings
+
+
+COMMON = [
+    click.option(
+        "--workspace", metavar="DIR", type=click.Path(path_type=Path), help="Workspace folder; else PELLUCID_HOME."
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON object."),
+    click.option("-v", "--verbose", count=True, help="Say more on standard error; twice for everything."),
+    click.option("-q", "--quiet", is_flag=True, help="No progress on standard error."),
+]
+COMPUTING = [
+    click.option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps; else PELLUCID_DEVICE."),
+    click.option("--allow-download", is_flag=True, help="Missing encoder weights may be fetched."),
+]
+
+
+def to_json(value: Mapping[str, Any]) -> str:
+    """One JSON object; paths become text, and a number that JSON does not have is an error of ours."""
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=_plain)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple | set | frozenset):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} does not go into JSON")
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, empty: str) -> list[str]:
+    """Rows as aligned columns under their names; the sentence `empty` when there are none."""
+    if not rows:
+        return [empty]
+    cells = [[shown(row.get(column)) for column in columns] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in [list(columns), *cells]]
+
+
+def shown(value: object) -> str:
+    """A value in a table: at most three digits, lists with commas, nothing for nothing."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(shown, value))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {shown(item)}" for key, item in value.items())
+    return "".join(letter if letter.isprintable() else "?" for letter in str(value))

@@ -1,0 +1,134 @@
+"""`pellucid concepts`: banks of named directions, with where each came from and how good it is."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from app.commands.call import Call, command, table
+from cbm.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from cbm.bank import ConceptBank
+
+
+def register(main: click.Group) -> None:
+    """Add the group to `pellucid`."""
+    main.add_command(concepts)
+
+
+@click.group()
+def concepts() -> None:
+    """Concept banks: build, list, show, export."""
+
+
+@command(concepts, "build", computing=True)
+@click.argument("dataset")
+@click.option("--encoder", help="Encoder id; else PELLUCID_ENCODER or builtin:demo.")
+@click.option("--from", "source", type=click.Choice(["texts", "examples"]), required=True, help="Where they come from.")
+@click.option("--file", type=click.Path(path_type=Path), help="One phrase a line; else the data set's concept names.")
+@click.option("--name", required=True, help="Name of the bank.")
+@click.option("--seed", default=0, show_default=True, help="Of every random choice.")
+def build(call: Call, dataset: str, encoder: str | None, source: str, file: Path | None, name: str, seed: int) -> None:
+    """Build a bank from phrases, or from the images of a data set that are annotated with concepts.
+
+    \b
+    Examples:
+      pellucid concepts build birds --from examples --name parts
+      pellucid concepts build birds --from texts --file words.txt --name words
+    """
+    from app import store, tasks
+
+    if file is not None and source != "texts":
+        raise UsageError("--file has phrases, which --from examples does not use", hint="say --from texts")
+    params: dict[str, Any] = {"dataset": dataset, "encoder": encoder or call.settings.encoder, "source": source}
+    params |= {"name": name, "seed": seed}
+    if source == "texts":
+        params["texts"] = phrases(file) if file else list(store.dataset_row(call.ws, dataset).concepts)
+    tasks.run(call.ws, "bank", params, call.progress)
+    _answer(call, name)
+
+
+@command(concepts, "list")
+def list_(call: Call) -> None:
+    """All concept banks.
+
+    \b
+    Example:
+      pellucid concepts list
+    """
+    from app import store
+
+    items = [asdict(row) for row in store.banks(call.ws)]
+    empty = "no concept banks; build one with: pellucid concepts build DATASET --from texts --name NAME"
+    call.answer({"items": items}, table(items, ("name", "dataset", "encoder", "summary"), empty=empty))
+
+
+@command(concepts, "show")
+@click.argument("bank")
+def show(call: Call, bank: str) -> None:
+    """Every concept of a bank: where it came from, how good it is, and its near duplicates.
+
+    \b
+    Example:
+      pellucid concepts show parts
+    """
+    _answer(call, bank)
+
+
+@command(concepts, "export")
+@click.argument("bank")
+@click.argument("file", type=click.Path(path_type=Path))
+def export(call: Call, bank: str, file: Path) -> None:
+    """Write a bank as a folder, or as a zip file when FILE ends in .zip; safetensors and JSON.
+
+    \b
+    Example:
+      pellucid concepts export parts parts.zip
+    """
+    from app import store
+    from cbm.io import save_bank
+
+    path = save_bank(store.bank(call.ws, bank), file.absolute())
+    call.answer({"name": bank, "path": str(path)}, str(path))
+
+
+def phrases(file: Path) -> list[str]:
+    """The phrases of a text file, one a line; blank lines and lines that begin with # are left out."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{file} cannot be read as text: {error}", hint="give a UTF-8 file with one phrase a line"
+        ) from error
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def _answer(call: Call, name: str) -> None:
+    from app import store
+    from cbm.bank import near_duplicates
+
+    row, bank = store.bank_row(call.ws, name), store.bank(call.ws, name)
+    items = to_items(bank)
+    twins = [{"first": a, "second": b, "cosine": cosine} for a, b, cosine in near_duplicates(bank)]
+    lines = [f"{name}: {len(bank)} concepts for {bank.encoder_id}"]
+    lines += table(items, ("name", "group", "source", "auroc", "positives", "note"), empty="")
+    lines += [
+        f"nearly the same: {twin['first']} and {twin['second']} (cosine {twin['cosine']:.3f})" for twin in twins[:10]
+    ]
+    call.answer({"bank": name, "encoder": row.encoder, "items": items, "near_duplicates": twins}, lines)
+
+
+def to_items(bank: "ConceptBank") -> list[dict[str, Any]]:
+    """A bank's concepts as JSON, without their vectors."""
+    return [
+        {
+            "name": name,
+            "group": bank.groups.get(name),
+            "source": origin.source,
+            "detail": origin.detail,
+            **asdict(quality),
+        }
+        for name, origin, quality in zip(bank.names, bank.origin, bank.quality, strict=True)
+    ]

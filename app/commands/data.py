@@ -1,0 +1,158 @@
+"""`pellucid data`, `pellucid encoders` and `pellucid embed`: from pictures to embeddings."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from app.commands.call import Call, command, table
+
+LAYOUTS = click.Choice(["auto", "folder", "manifest", "hf"])
+
+
+def register(main: click.Group) -> None:
+    """Add the commands to `pellucid`."""
+    main.add_command(data)
+    main.add_command(encoders)
+
+    @command(main, "embed", computing=True)
+    @click.argument("dataset")
+    @click.option("--encoder", help="Encoder id; else PELLUCID_ENCODER or builtin:demo.")
+    def embed(call: Call, dataset: str, encoder: str | None) -> None:
+        """Embed a data set; goes on where it stopped, and unchanged images are never computed twice.
+
+        \b
+        Example:
+          pellucid embed birds --encoder builtin:demo
+        """
+        from app import tasks
+
+        chosen = encoder or call.settings.encoder
+        result = tasks.run(call.ws, "embed", {"dataset": dataset, "encoder": chosen}, call.progress)
+        lines = [f"{dataset} with {chosen}: {result['computed']:,} images embedded, {result['reused']:,} were there"]
+        lines += [f"not embedded: {image['id']}: {image['reason']}" for image in result["skipped"]]
+        call.answer(result, lines)
+
+
+@click.group()
+def data() -> None:
+    """Data sets: import, validate, list, show."""
+
+
+@command(data, "import")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="Name of the data set.")
+@click.option("--layout", type=LAYOUTS, default="auto", show_default=True, help="How the images are laid out.")
+@click.option("--reference/--copy", default=False, help="Leave the files where they are, or copy them (default).")
+@click.option("--skip-bad", is_flag=True, help="Leave out rows with errors instead of refusing.")
+def import_(call: Call, path: Path, name: str, layout: str, reference: bool, skip_bad: bool) -> None:
+    """Import a folder of class folders, a manifest (CSV, Parquet, JSON lines), an HF image folder, or a zip of these.
+
+    \b
+    Example:
+      pellucid data import photos/ --name mine
+    """
+    from app import tasks
+
+    params = {"path": str(path.absolute()), "name": name, "layout": layout, "reference": reference}
+    result = tasks.run(call.ws, "import", {**params, "skip_bad": skip_bad}, call.progress)
+    call.answer(result, _report(result))
+
+
+@command(data, "validate")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--layout", type=LAYOUTS, default="auto", show_default=True, help="How the images are laid out.")
+def validate(call: Call, path: Path, layout: str) -> None:
+    """What an import would find; nothing is stored. Exit code 1 if it would be refused.
+
+    \b
+    Example:
+      pellucid data validate photos/
+    """
+    from cbm.data import preflight
+
+    report = preflight(path, layout, on_progress=call.progress).to_json()
+    call.answer(report, _report(report))
+    if not report["ok"]:
+        click.get_current_context().exit(1)
+
+
+@command(data, "list")
+def list_(call: Call) -> None:
+    """All data sets.
+
+    \b
+    Example:
+      pellucid data list --json
+    """
+    from app import store
+
+    items = [
+        {
+            "name": row.name,
+            "images": row.size,
+            "classes": len(row.classes),
+            "concepts": len(row.concepts),
+            "splits": dict(row.splits),
+            "encoders": list(row.encoders),
+        }
+        for row in store.datasets(call.ws)
+    ]
+    empty = "no data sets; import one with: pellucid data import PATH --name NAME"
+    call.answer({"items": items}, table(items, tuple(items[0]) if items else (), empty=empty))
+
+
+@command(data, "show")
+@click.argument("dataset")
+def show(call: Call, dataset: str) -> None:
+    """One data set: its splits, classes, concepts, and what its import remarked.
+
+    \b
+    Example:
+      pellucid data show birds
+    """
+    from app import store
+
+    row = store.dataset_row(call.ws, dataset)
+    report = dict(row.report)
+    item = {**report, "name": row.name, "images": row.size, "fingerprint": row.fingerprint}
+    call.answer(
+        {**item, "encoders": list(row.encoders)}, [f"{row.name}, embedded with {list(row.encoders)}", *_report(item)]
+    )
+
+
+@click.group()
+def encoders() -> None:
+    """What turns images into embeddings."""
+
+
+@command(encoders, "list")
+@click.argument("pattern", default="")
+def encoders_list(call: Call, pattern: str) -> None:
+    """Encoders that need no download; with a PATTERN, all known ones that have it in their id.
+
+    \b
+    Example:
+      pellucid encoders list siglip
+    """
+    from cbm.encoders import list_encoders
+
+    items = [{"name": info.id, **asdict(info)} for info in list_encoders(pattern)]
+    call.answer(
+        {"items": items}, table(items, ("id", "installed", "note"), empty=f"no encoder has {pattern!r} in its id")
+    )
+
+
+def _report(report: dict[str, Any]) -> list[str]:
+    splits = ", ".join(f"{name} {count:,}" for name, count in report["splits"].items())
+    lines = [
+        f"{report['images']:,} images ({splits})",
+        f"{len(report['classes'])} classes, {len(report['concepts'])} annotated concepts",
+    ]
+    problems = [
+        f"{item.get('level', 'problem')}: {item['kind']}: {item['path']} {item['detail']}"
+        for item in report["problems"]
+    ]
+    shown = problems[:20]
+    return [*lines, *shown, *([f"and {len(problems) - 20} more; --json has them all"] if len(problems) > 20 else [])]
