@@ -51,6 +51,22 @@ def auroc_components(scores: Float[Tensor, "n"], positive: Bool[Tensor, "n"]) ->
     return parts
 
 
+def chance_of_auroc(scores: Float[Tensor, "n"], positive: Bool[Tensor, "n"]) -> float:
+    """Probability that randomly placed labels reach this AUROC (Mann and Whitney's test, one-sided).
+
+    Raises
+    ------
+    DataError
+        If one side has no image.
+    """
+    from scipy.stats import mannwhitneyu
+
+    if bool(positive.all()) or not bool(positive.any()):
+        raise DataError("an AUROC needs images of both sides", hint="annotate images with and without the concept")
+    test = mannwhitneyu(scores[positive].numpy(), scores[~positive].numpy(), alternative="greater")
+    return float(test.pvalue)
+
+
 def _share_below(values: Float[Tensor, "m"], others: Float[Tensor, "o"]) -> Float[Tensor, "m"]:
     """Share of `others` below each value, equal ones counted half."""
     order = others.sort().values

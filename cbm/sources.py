@@ -4,6 +4,7 @@ Whatever the way, a bank says for each concept where it came from, and how well 
 to make it, where that can be measured.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -14,15 +15,17 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cbm.bank import ConceptBank, Origin, Quality
+from cbm.cav import ENOUGH, CavMethod, learn_cavs, project
 from cbm.encoders import TextEncoder
 from cbm.errors import DataError
 from cbm.progress import OnProgress, silent
-from cbm.ranking import auroc
+from cbm.ranking import auroc, chance_of_auroc
 from cbm.training_set import TrainingSet
+
+log = logging.getLogger(__name__)
 
 TEMPLATES = ("{}", "a photo of {}", "a picture showing {}", "a close-up of {}")
 PROMPTS_AT_ONCE = 256
-ENOUGH = 10  # images of each side, for a quality that is worth a number
 SAME = 0.99999  # cosine above which two phrases are the same to the encoder
 
 
@@ -83,6 +86,68 @@ def bank_from_texts(
         contract=encoder.contract,
         groups={name: group for name, group in (groups or {}).items() if name in names},
     )
+
+
+def bank_from_examples(
+    training: TrainingSet,
+    *,
+    method: CavMethod = "svm",
+    c: float = 1.0,
+    per_side: int = 100,
+    seed: int = 0,
+    on_progress: OnProgress = silent,
+) -> ConceptBank:
+    """A concept for each annotated one that can be learned: the direction that tells images with it from the others.
+
+    Learns on training images. Each concept's quality is measured on validation images where those show both sides
+    often enough, else on training images that were held out.
+
+    Parameters
+    ----------
+    method, c, per_side
+        How a vector is learned; see `cbm.cav.learn_cavs`.
+    seed
+        Which images are learned from.
+
+    Returns
+    -------
+    Without the concepts that have fewer than two training images of a side; these are logged.
+
+    Raises
+    ------
+    DataError
+        If the images are not annotated, none is for training, or no concept can be learned.
+    """
+    if training.concept_labels is None or not training.concepts:
+        raise DataError(
+            "the images are not annotated with concepts",
+            hint="add columns c:<concept> to the manifest, or build the bank from texts",
+        )
+    train = _images_of(training, "train")
+    assert train.concept_labels is not None
+    cavs = learn_cavs(
+        train.x, train.concept_labels, method=method, c=c, per_side=per_side, seed=seed, on_progress=on_progress
+    )
+    kept = [k for k, learned in enumerate(cavs.learned.tolist()) if learned]
+    if not kept:
+        raise DataError("no concept could be learned from its images", hint="annotate more images of both sides")
+    if len(kept) < len(training.concepts):
+        left_out = [name for k, name in enumerate(training.concepts) if k not in set(kept)]
+        log.warning("left out %d concepts with too few images: %s", len(left_out), ", ".join(left_out))
+    bank = ConceptBank(
+        names=tuple(training.concepts[k] for k in kept),
+        vectors=cavs.vectors[kept],
+        intercepts=cavs.intercepts[kept],
+        origin=tuple(
+            Origin("annotation", f"{method}, c {c:g}, {int(cavs.images[k])} images of each side, seed {seed}")
+            for k in kept
+        ),
+        quality=tuple(cavs.quality[k] for k in kept),
+        encoder_id=training.encoder_id,
+        contract=training.contract,
+        groups={name: training.concept_groups[name] for name in training.concepts if name in training.concept_groups},
+    )
+    return _measured_on_val(bank, training, kept) if "val" in training.split_names else bank
 
 
 def measure_bank(bank: ConceptBank, data: TrainingSet) -> ConceptBank:
@@ -160,6 +225,38 @@ def _twins(names: Sequence[str], vectors: Float[Tensor, "k d"]) -> tuple[Quality
     )
 
 
+def _images_of(data: TrainingSet, split: str) -> TrainingSet:
+    if split not in data.split_names:
+        raise DataError(
+            f"there is no image in the split {split!r}", hint=f"mark some images as {split} in the manifest"
+        )
+    return data.split(split)
+
+
+def _measured_on_val(bank: ConceptBank, data: TrainingSet, columns: Sequence[int]) -> ConceptBank:
+    """The bank with each quality from validation images, where they show both sides often enough."""
+    val = data.split("val")
+    assert val.concept_labels is not None
+    distances = project(val.x, bank.vectors, bank.intercepts)
+    quality = list(bank.quality)
+    for k, column in enumerate(columns):
+        labels = val.concept_labels[:, column]
+        known = ~labels.isnan()
+        shown, distance = labels[known] >= 0.5, distances[known, k]
+        positives, negatives = int(shown.sum()), int((~shown).sum())
+        if min(positives, negatives) >= ENOUGH:
+            right = ((distance[shown] > 0).double().mean() + (distance[~shown] <= 0).double().mean()) / 2
+            quality[k] = Quality(
+                auroc=auroc(distance, shown),
+                accuracy=float(right),
+                train_accuracy=quality[k].train_accuracy,
+                p_value=chance_of_auroc(distance, shown),
+                positives=positives,
+                negatives=negatives,
+            )
+    return replace(bank, quality=tuple(quality))
+
+
 def _measured(before: Quality, scores: Float[Tensor, "n"], labels: Float[Tensor, "n"], splits: np.ndarray) -> Quality:
     for chosen in (("val",), ("train", "val")):
         images = torch.from_numpy(np.isin(splits, chosen)) & ~labels.isnan()
@@ -170,4 +267,11 @@ def _measured(before: Quality, scores: Float[Tensor, "n"], labels: Float[Tensor,
     if min(sides) == 0:
         return replace(before, note=before.note or "no annotated image of one side")
     note = before.note or ("" if min(sides) >= ENOUGH else f"only {min(sides)} images of one side")
-    return replace(before, auroc=auroc(scores[images], positive), positives=sides[0], negatives=sides[1], note=note)
+    return replace(
+        before,
+        auroc=auroc(scores[images], positive),
+        p_value=chance_of_auroc(scores[images], positive),
+        positives=sides[0],
+        negatives=sides[1],
+        note=note,
+    )
