@@ -16,6 +16,8 @@ from cbm.errors import DataError
 from cbm.heads import LinearHead
 from cbm.model import ConceptModel, linear_head
 
+PAST = 1e-4  # lead in the logit of the class that a flip decides for: more than single precision loses
+
 
 @dataclass(frozen=True)
 class Contribution:
@@ -131,25 +133,24 @@ def smallest_flip(
 
     Returns
     -------
-    The flip with the least absolute change in score, just past the crossing, or `None` if no concept alone can.
+    The flip with the least absolute change in score, a hair past the crossing, or `None` if no concept alone can.
     """
     head = linear_head(model)
     row = x[None]
-    scores = model.scores(row, clamp)[0]
-    logits = model.head(scores[None], row)[0]
+    scores = model.scores(row, clamp)[0].double()
+    logits = model.head(scores[None].float(), row)[0].double()
     winner = int(logits.argmax())
-    slope = head.weight - head.weight[winner]  # [c k], what one unit of score gains on the winner
-    step = (logits[winner] - logits)[:, None] / slope  # [c k]
-    step = step + 1e-3 * step.sign()
+    weight = head.weight.double()
+    slope = weight - weight[winner]  # [c k], what one unit of score gains on the winner
+    step = (logits[winner] - logits + PAST)[:, None] / slope  # [c k]
     reached = scores + step
     possible = (slope != 0) & (reached >= low) & (reached <= high)
-    possible[winner] = False
     if not bool(possible.any()):
         return None
     cost = torch.where(possible, step.abs(), torch.inf)
-    best = int(cost.argmin())
-    c, k = divmod(best, len(model.concepts))
-    return Flip(model.concepts[k], float(scores[k]), float(reached[c, k]), model.classes[c])
+    c, k = divmod(int(cost.argmin()), len(model.concepts))
+    becomes = int((logits + weight[:, k] * step[c, k]).argmax())
+    return Flip(model.concepts[k], float(scores[k]), float(reached[c, k]), model.classes[becomes])
 
 
 def class_weights(model: ConceptModel, target: str) -> tuple[tuple[str, float], ...]:

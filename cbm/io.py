@@ -7,10 +7,6 @@ version can read.
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -24,13 +20,13 @@ from torch import Tensor
 from cbm import edits as edits_module
 from cbm.bank import ConceptBank, Origin, Quality
 from cbm.bottleneck import LinearBottleneck
+from cbm.bundle_files import read_bundle, write_bundle
 from cbm.errors import BundleError, PellucidError
 from cbm.heads import LinearHead
 from cbm.model import ConceptModel, Json, Recipe
 
 SCHEMA = 1
-LARGEST_FILE = 4 << 30  # bytes of one file inside a bundle
-REQUIRED = ("model.safetensors", "config.json", "concepts.json", "preprocess.json", "edits.jsonl", "SHA256SUMS")
+REQUIRED = ("model.safetensors", "config.json", "concepts.json", "preprocess.json", "edits.jsonl")
 OPTIONAL = ("metrics.json", "README.md", "LICENSES")
 
 
@@ -70,9 +66,13 @@ def save(
     files = _model_files(model)
     files["preprocess.json"] = _json({"encoder": model.recipe.encoder_id, "contract": model.recipe.contract,
                                       **(preprocessing or {})})  # fmt: skip
-    extra = {"metrics.json": _json(metrics) if metrics else b"", "README.md": card.encode(), "LICENSES": licenses.encode()}
+    extra = {
+        "metrics.json": _json(metrics) if metrics else b"",
+        "README.md": card.encode(),
+        "LICENSES": licenses.encode(),
+    }
     files.update({name: content for name, content in extra.items() if content})
-    return _write(Path(path), files)
+    return write_bundle(Path(path), files, replaces=(*REQUIRED, *OPTIONAL))
 
 
 def load(path: str | Path) -> ConceptModel:
@@ -88,8 +88,7 @@ def load(path: str | Path) -> ConceptModel:
 
 def read_files(path: str | Path) -> dict[str, bytes]:
     """Name and content of every file of a bundle, all checked against the checksums."""
-    files = _read(Path(path))
-    _check_sums(files)
+    files = read_bundle(Path(path), required=REQUIRED, optional=OPTIONAL)
     config = _parse(files, "config.json")
     schema = config.get("schema")
     if not isinstance(schema, int) or schema > SCHEMA:
@@ -101,13 +100,13 @@ def read_files(path: str | Path) -> dict[str, bytes]:
 
 def save_bank(bank: ConceptBank, path: str | Path) -> Path:
     """Write a concept bank as a folder (or zip) of `bank.safetensors` and `bank.json`."""
-    return _write(Path(path), _bank_files(bank))
+    files = _bank_files(bank)
+    return write_bundle(Path(path), files, replaces=tuple(files))
 
 
 def load_bank(path: str | Path) -> ConceptBank:
     """The concept bank at a path; `BundleError` if it is damaged."""
-    files = _read(Path(path), required=("bank.safetensors", "bank.json", "SHA256SUMS"))
-    _check_sums(files)
+    files = read_bundle(Path(path), required=("bank.safetensors", "bank.json"))
     record, tensors = _parse(files, "bank.json"), _tensors(files, "bank.safetensors")
     return _rebuild_bank(record, tensors)
 
@@ -144,32 +143,42 @@ def _model(files: Mapping[str, bytes]) -> ConceptModel:
         if concepts["bank"] is not None:
             vectors = {"vectors": tensors["bank.vectors"], "intercepts": tensors["bank.intercepts"]}
             bank = _rebuild_bank(concepts["bank"], vectors)
-        model = ConceptModel(
-            concepts=tuple(concepts["names"]),
-            classes=tuple(config["classes"]),
+        names, classes = _names(concepts["names"]), _names(config["classes"])
+        if bank is not None and bank.names != names:
+            raise BundleError("the concept bank in the bundle is not the model's", hint="export it again")
+        _check_shapes(tensors, len(names), len(classes))
+        return ConceptModel(
+            concepts=names,
+            classes=classes,
             bottleneck=LinearBottleneck(tensors["bottleneck.weight"], tensors["bottleneck.bias"]),
             head=LinearHead(tensors["head.weight"], tensors["head.bias"], tensors.get("head.residual")),
             recipe=Recipe(**recipe),
             bank=bank,
             edits=edits_module.loads("[" + ",".join(files["edits.jsonl"].decode().splitlines()) + "]"),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except BundleError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, PellucidError) as error:
         raise BundleError(f"the bundle is incomplete: {error!r}", hint="export it again") from error
-    _check_shapes(model)
-    return model
 
 
-def _check_shapes(model: ConceptModel) -> None:
-    assert isinstance(model.bottleneck, LinearBottleneck) and isinstance(model.head, LinearHead)
-    k, c, d = len(model.concepts), len(model.classes), model.bottleneck.weight.shape[-1]
-    residual = model.head.residual
-    wanted = {"bottleneck.weight": (model.bottleneck.weight, (k, d)), "bottleneck.bias": (model.bottleneck.bias, (k,)),
-              "head.weight": (model.head.weight, (c, k)), "head.bias": (model.head.bias, (c,))}  # fmt: skip
-    if residual is not None:
-        wanted["head.residual"] = (residual, (c, d))
-    for name, (tensor, shape) in wanted.items():
-        if tuple(tensor.shape) != shape:
-            raise BundleError(f"the tensor {name} has shape {tuple(tensor.shape)}; {shape} was expected")
+def _names(given: object) -> tuple[str, ...]:
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+        raise BundleError("the names in the bundle are not texts", hint="export it again")
+    return tuple(given)
+
+
+def _check_shapes(tensors: Mapping[str, Tensor], k: int, c: int) -> None:
+    """Every tensor finite, of single precision and of the shape that `k` concepts and `c` classes ask for."""
+    d = tensors["bottleneck.weight"].shape[-1:].numel()
+    wanted = {"bottleneck.weight": (k, d), "bottleneck.bias": (k,), "head.weight": (c, k), "head.bias": (c,),
+              "head.residual": (c, d), "bank.vectors": (k, d), "bank.intercepts": (k,)}  # fmt: skip
+    for name, tensor in tensors.items():
+        shape = wanted.get(name)
+        if shape is None or tuple(tensor.shape) != shape or tensor.dtype != torch.float32:
+            raise BundleError(
+                f"the tensor {name} has shape {tuple(tensor.shape)} of {tensor.dtype}; {shape} of float32 was expected"
+            )
         if not bool(torch.isfinite(tensor).all()):
             raise BundleError(f"the tensor {name} holds numbers that are not finite")
 
@@ -188,7 +197,7 @@ def _bank_files(bank: ConceptBank) -> dict[str, bytes]:
 def _rebuild_bank(record: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ConceptBank:
     try:
         return ConceptBank(
-            names=tuple(record["names"]),
+            names=_names(record["names"]),
             vectors=tensors["vectors"],
             intercepts=tensors["intercepts"],
             origin=tuple(Origin(**origin) for origin in record["origin"]),
@@ -197,7 +206,7 @@ def _rebuild_bank(record: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> C
             contract=record["contract"],
             groups=dict(record["groups"]),
         )
-    except (KeyError, TypeError, PellucidError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, PellucidError) as error:
         raise BundleError(f"the concept bank is damaged: {error!r}", hint="build or export it again") from error
 
 
@@ -224,104 +233,3 @@ def _parse(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BundleError(f"{name} does not hold a JSON object")
     return value
-
-
-def _check_sums(files: Mapping[str, bytes]) -> None:
-    listed = dict(reversed(line.split("  ", 1)) for line in files["SHA256SUMS"].decode().splitlines() if "  " in line)
-    for name, content in files.items():
-        if name != "SHA256SUMS" and hashlib.sha256(content).hexdigest() != listed.get(name):
-            raise BundleError(f"{name} does not match its checksum", hint="the bundle is damaged; export it again")
-    missing = set(listed) - set(files)
-    if missing:
-        raise BundleError(f"the bundle lacks {sorted(missing)[0]}, which its checksums list")
-
-
-def _write(path: Path, files: dict[str, bytes]) -> Path:
-    sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items()))
-    files = {**files, "SHA256SUMS": sums.encode()}
-    if path.exists() and not _is_bundle(path):
-        raise BundleError(f"{path} exists and is not a bundle", hint="choose another place")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".zip":
-        return _write_zip(path, files)
-    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    try:
-        for name, content in files.items():
-            _write_synced(staging / name, content)
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(staging, path)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return path
-
-
-def _write_zip(path: Path, files: Mapping[str, bytes]) -> Path:
-    staging = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        with zipfile.ZipFile(staging, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, content in sorted(files.items()):
-                archive.writestr(zipfile.ZipInfo(name), content)  # ZipInfo's fixed date: equal models, equal bytes
-        os.replace(staging, path)
-    finally:
-        staging.unlink(missing_ok=True)
-    return path
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _is_bundle(path: Path) -> bool:
-    if path.is_dir():
-        return (path / "SHA256SUMS").is_file() or not any(path.iterdir())
-    return zipfile.is_zipfile(path)
-
-
-def _read(path: Path, required: tuple[str, ...] = REQUIRED) -> dict[str, bytes]:
-    if path.is_dir():
-        files = {entry.name: _small(entry.name, entry.stat().st_size, entry.read_bytes) for entry in _entries(path)}
-    elif zipfile.is_zipfile(path):
-        files = _read_zip(path)
-    else:
-        raise BundleError(f"{path.name} is not a bundle", hint="give a bundle's folder or its zip file")
-    missing = [name for name in required if name not in files]
-    if missing:
-        raise BundleError(f"the bundle lacks {missing[0]}", hint="export it again")
-    allowed = {*required, *OPTIONAL}
-    strange = [name for name in files if name not in allowed]
-    if strange:
-        raise BundleError(
-            f"the bundle holds {strange[0]!r}, which does not belong there; nothing of it was read",
-            hint="a bundle holds safetensors and JSON only; pickles and scripts are refused",
-        )
-    return files
-
-
-def _entries(path: Path) -> list[Path]:
-    entries = list(path.iterdir())
-    for entry in entries:
-        if entry.is_symlink() or not entry.is_file():
-            raise BundleError(f"the bundle holds {entry.name!r}, which is not a plain file")
-    return entries
-
-
-def _read_zip(path: Path) -> dict[str, bytes]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
-            if len(infos) > 64 or len({info.filename for info in infos}) != len(infos):
-                raise BundleError("the zip holds too many files, or one name twice")
-            return {info.filename: _small(info.filename, info.file_size, lambda i=info: archive.read(i)) for info in infos}
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise BundleError(f"{path.name} is a damaged zip", hint="export the bundle again") from error
-
-
-def _small(name: str, size: int, read: Any) -> bytes:
-    if size > LARGEST_FILE:
-        raise BundleError(f"{name} has {size:,} bytes; the limit is {LARGEST_FILE:,}")
-    content: bytes = read()
-    return content
