@@ -38,6 +38,10 @@ class Pellucid(click.Group):
             code = _fail(told, as_json="--json" in arguments)
         sys.exit(code if isinstance(code, int) else 0)
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which a person needs them."""
+        return list(self.commands)
+
 
 def _fail(error: BaseException, *, as_json: bool) -> int:
     kind, message, hint, code = _explained(error)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from app.workspace import Workspace
 
 LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
+CLEAR = "\r\033[K"  # the terminal's line, of an earlier progress
 Function = Callable[..., Any]
 
 
@@ -71,12 +72,12 @@ class Call:
         self._told = clock
         text = f"{100 * fraction:3.0f} %  {message}"
         end = "\n" if fraction >= 1 or not terminal else ""
-        click.echo(("\r\033[K" if terminal else "") + text + end, nl=False, err=True)
+        click.echo((CLEAR if terminal else "") + text + end, nl=False, err=True)
 
     def note(self, text: str) -> None:
         """Say something beside the answer, on standard error."""
         if self.verbosity >= 0:
-            click.echo(text, err=True)
+            click.echo((CLEAR if sys.stderr.isatty() else "") + text, err=True)
 
 
 def command(group: click.Group, name: str, *, computing: bool = False) -> Callable[[Function], click.Command]:

@@ -44,7 +44,7 @@ def register(main: click.Group) -> None:
         """
         from app import demo
 
-        built = demo.build(call.ws, on_step=call.note)
+        built = demo.build(call.ws, on_step=call.note, on_progress=call.progress)
         if no_serve:
             call.answer(built, f"the demo workspace is in {call.settings.home}")
         else:
@@ -72,7 +72,6 @@ def _serve(call: Call, host: str, port: int | None, *, hosts: tuple[str, ...], w
         call.note("answering any host name; name yours with --allowed-host when this is more than a trial")
     from app import asgi
 
-    call.note(f"Pellucid is at http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{chosen}")
     asgi.run(call.settings, host=host, port=chosen, worker=worker, browser=browser, hosts=hosts)
 
 

@@ -1,0 +1,167 @@
+"""The demo workspace: two rendered worlds, their concept banks, and one model a method, each measured.
+
+Every step asks first whether its result is there, so that building again costs nothing and a build that was stopped
+goes on. The steps are the same tasks that the screens and the command line run.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from app import store, tasks
+from app.workspace import Workspace
+from cbm.progress import OnProgress, silent
+
+ENCODER = "builtin:demo"
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class World:
+    """A rendered data set, where its concept vectors come from, and the models to fit; counts are images a split.
+
+    `banks` maps a bank's name to its source, and `models` a method to the bank that it uses.
+    """
+
+    name: str
+    counts: Mapping[str, int]
+    banks: Mapping[str, str]
+    models: Mapping[str, str | None]
+
+
+WORLDS = (
+    World(
+        name="birds",
+        counts={"train": 2400, "val": 600, "test": 1000, "shifted": 600},
+        banks={"birds-examples": "examples", "birds-texts": "texts"},
+        models={
+            "posthoc": "birds-examples",
+            "posthoc-hybrid": "birds-examples",
+            "linear-probe": None,
+            "zero-shot": None,
+        },
+    ),
+    World(
+        name="cells",
+        counts={"train": 1500, "val": 300, "test": 600, "shifted": 600},
+        banks={"cells-examples": "examples"},
+        models={"posthoc": "cells-examples"},
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One piece of the build: what it is called, whether its result is there, and the work."""
+
+    title: str
+    done: Callable[[Workspace], bool]
+    work: Callable[[Workspace, OnProgress], object] = field(repr=False)
+
+
+def build(
+    ws: Workspace,
+    *,
+    worlds: tuple[World, ...] = WORLDS,
+    on_step: Report = lambda line: None,
+    on_progress: OnProgress = silent,
+) -> dict[str, Any]:
+    """Make what is missing of the demo workspace.
+
+    Parameters
+    ----------
+    on_step
+        Told a line when a step has ended, with the time that it took.
+    on_progress
+        Told what happens inside a step, with the fraction of that step.
+
+    Returns
+    -------
+    Names of the data sets and models, and the seconds that it took.
+    """
+    start = time.monotonic()
+    missing = [step for world in worlds for step in steps(world) if not step.done(ws)]
+    for number, step in enumerate(missing, start=1):
+        began = time.monotonic()
+        step.work(ws, on_progress)
+        on_step(f"[{number:2}/{len(missing)}] {step.title:<46} {time.monotonic() - began:5.1f} s")
+    seconds = time.monotonic() - start
+    on_step(f"the demo is ready after {seconds:.1f} s" if missing else "the demo is ready")
+    return {
+        "datasets": [world.name for world in worlds],
+        "models": [model_name(world, method) for world in worlds for method in world.models],
+        "seconds": round(seconds, 3),
+    }
+
+
+def steps(world: World) -> Iterator[Step]:
+    """The steps of one world, in their order."""
+    yield Step(f"draw {sum(world.counts.values()):,} {world.name}", lambda ws: _has_data(ws, world), _import(world))
+    yield Step(f"embed {world.name}", lambda ws: _is_embedded(ws, world), _embed(world))
+    for bank, source in world.banks.items():
+        yield Step(f"build concepts {bank}", lambda ws, bank=bank: _has_bank(ws, bank), _bank(world, bank, source))
+    for method in world.models:
+        name = model_name(world, method)
+        yield Step(f"fit and measure {name}", lambda ws, name=name: _has_model(ws, name), _fit(world, method))
+
+
+def model_name(world: World, method: str) -> str:
+    """What the demo calls the model of a method."""
+    return f"{world.name}-{method}"
+
+
+def _has_data(ws: Workspace, world: World) -> bool:
+    return world.name in {row.name for row in store.datasets(ws)}
+
+
+def _is_embedded(ws: Workspace, world: World) -> bool:
+    return _has_data(ws, world) and ENCODER in store.dataset_row(ws, world.name).encoders
+
+
+def _has_bank(ws: Workspace, name: str) -> bool:
+    return name in {row.name for row in store.banks(ws)}
+
+
+def _has_model(ws: Workspace, name: str) -> bool:
+    return name in {row.name for row in store.models(ws)}
+
+
+def _import(world: World) -> Callable[[Workspace, OnProgress], object]:
+    def work(ws: Workspace, on_progress: OnProgress) -> object:
+        manifest = draw(world, ws.folder("images") / f"demo-{world.name}", on_progress)
+        params = {"path": str(manifest), "name": world.name, "layout": "manifest", "reference": True}
+        return tasks.run(ws, "import", params, on_progress)
+
+    return work
+
+
+def draw(world: World, folder: Path, on_progress: OnProgress) -> Path:
+    """Render a world into a folder, as far as it is not there, and return its manifest."""
+    from assets.birds import write_birds
+    from assets.cells import write_cells
+
+    write = {"birds": write_birds, "cells": write_cells}[world.name]
+    return write(folder, counts=world.counts, on_progress=on_progress)
+
+
+def _embed(world: World) -> Callable[[Workspace, OnProgress], object]:
+    params = {"dataset": world.name, "encoder": ENCODER}
+    return lambda ws, on_progress: tasks.run(ws, "embed", params, on_progress)
+
+
+def _bank(world: World, name: str, source: str) -> Callable[[Workspace, OnProgress], object]:
+    def work(ws: Workspace, on_progress: OnProgress) -> object:
+        params: dict[str, Any] = {"dataset": world.name, "encoder": ENCODER, "source": source, "name": name}
+        if source == "texts":
+            params["texts"] = list(store.dataset_row(ws, world.name).concepts)
+        return tasks.run(ws, "bank", params, on_progress)
+
+    return work
+
+
+def _fit(world: World, method: str) -> Callable[[Workspace, OnProgress], object]:
+    params = {"method": method, "dataset": world.name, "encoder": ENCODER, "bank": world.models[method]}
+    params["name"] = model_name(world, method)
+    return lambda ws, on_progress: tasks.run(ws, "fit", {**params, "options": {}}, on_progress)
