@@ -1,0 +1,1 @@
+"""The screens: one thin script each, run by `app/main.py`, never imported."""
