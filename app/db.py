@@ -74,13 +74,14 @@ class Table(DeclarativeBase):
 
 
 class Dataset(Table):
-    """An imported data set; its arrays are in the manifest file named by `fingerprint`."""
+    """An imported data set; its columns are in the folder named by `manifest`."""
 
     __tablename__ = "dataset"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     fingerprint: Mapped[str]
+    manifest: Mapped[str]
     size: Mapped[int]
     classes: Mapped[list[Any]]
     concepts: Mapped[list[Any]]

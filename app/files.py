@@ -20,8 +20,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         _flush(temporary)
-        if not (temporary.is_dir() and path.exists()):
-            os.replace(temporary, path)
+        _put(temporary, path)
         _flush_folder(path.parent)
     finally:
         if temporary.is_dir():
@@ -44,6 +43,14 @@ def tail(path: Path, lines: int) -> list[str]:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 400 * lines))
         return file.read().decode("utf-8", errors="replace").splitlines()[-lines:]
+
+
+def _put(temporary: Path, path: Path) -> None:
+    try:
+        os.replace(temporary, path)
+    except OSError:
+        if not (temporary.is_dir() and path.is_dir()):  # else another process was faster
+            raise
 
 
 def _flush(path: Path) -> None:

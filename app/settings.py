@@ -27,7 +27,7 @@ class Settings:
         SQLAlchemy URL; empty means a SQLite file in `home`.
     """
 
-    home: Path = option(Path("."), help="workspace folder")
+    home: Path = option(Path(), help="workspace folder")
     database_url: str = option("", help="database URL; empty means a SQLite file in the workspace")
     device: str = option("auto", help="auto, cpu, cuda, cuda:N or mps")
     encoder: str = option("builtin:demo", help="the encoder that forms start with")

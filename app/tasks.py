@@ -5,15 +5,58 @@ finds its half-done files and ends with the same bytes. To add a kind, write a f
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+from app import store
 from app.workspace import Workspace
-from cbm.errors import unknown
-from cbm.progress import OnProgress
+from cbm.errors import UsageError, unknown
+from cbm.progress import OnProgress, part
 
 Task = Callable[[Workspace, Mapping[str, Any], OnProgress], dict[str, Any]]
 
-TASKS: dict[str, Task] = {}
+
+def import_dataset(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:
+    """Read images from `path` as the data set `name`; the files are copied unless `reference` is true."""
+    from cbm.archives import is_archive, opened
+    from cbm.data import read_dataset
+
+    path, copy = Path(params["path"]), not params.get("reference", False)
+    if is_archive(path) and not copy:
+        raise UsageError(f"{path.name!r} is an archive", hint="an archive can only be copied, not referenced")
+    options = {
+        "name": params["name"],
+        "layout": params.get("layout", "auto"),
+        "skip_bad": params.get("skip_bad", False),
+    }
+    with opened(path, on_progress=part(on_progress, 0.0, 0.2)) as folder:
+        dataset, report = read_dataset(folder, **options, on_progress=part(on_progress, 0.2, 0.6))
+        if copy:
+            dataset = store.copy_images(ws, dataset, on_progress=part(on_progress, 0.6, 0.95))
+    store.add_dataset(ws, dataset, report.to_json())
+    return {"dataset": dataset.name, **report.to_json()}
+
+
+def embed_dataset(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:
+    """Embed the data set `dataset` with the encoder `encoder`; images that are embedded already cost nothing."""
+    from cbm.embeddings import embed_images
+
+    dataset = store.dataset(ws, params["dataset"])
+    on_progress(0.0, f"loading {params['encoder']}")
+    encoder = store.load_encoder(ws, params["encoder"])
+    done = embed_images(dataset, encoder, store.embedding_store(ws), on_progress=on_progress)
+    store.mark_embedded(ws, params["dataset"], params["encoder"], encoder.contract)
+    return {
+        "dataset": params["dataset"],
+        "encoder": params["encoder"],
+        "contract": encoder.contract,
+        "computed": done.computed,
+        "reused": done.reused,
+        "skipped": [{"id": image.id, "reason": image.reason} for image in done.skipped],
+    }
+
+
+TASKS: dict[str, Task] = {"import": import_dataset, "embed": embed_dataset}
 
 
 def run(ws: Workspace, kind: str, params: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:

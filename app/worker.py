@@ -200,7 +200,7 @@ def _start(ws: Workspace, claim: Claim) -> "subprocess.Popen[str]":
         **ws.settings.to_environment(),
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUNBUFFERED": "1",
-        **{name: threads for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")},
+        **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads),
     }
     with jobs.log_path(ws, claim.job).open("a", encoding="utf-8") as printed:
         child = subprocess.Popen(

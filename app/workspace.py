@@ -18,7 +18,7 @@ from app import db
 from app.settings import Settings
 from cbm.errors import StoreError
 
-FOLDERS = ("datasets", "images", "embeddings", "banks", "models", "thumbnails", "logs")
+FOLDERS = ("datasets", "manifests", "embeddings", "banks", "models", "thumbnails", "logs")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Workspaces for the tests of `app`: `ws` on SQLite and on PostgreSQL in turn, `workspace` on SQLite only."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -8,11 +9,19 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psycopg
 import pytest
+import torch
+from PIL import Image as Picture
 
 from app.settings import Settings
 from app.workspace import Workspace, open_workspace
+from cbm.bank import ConceptBank, Origin, Quality
+from cbm.bottleneck import LinearBottleneck
+from cbm.data import ImageDataset
+from cbm.heads import LinearHead
+from cbm.model import ConceptModel, Recipe
 
 
 def _programs() -> Path | None:
@@ -79,6 +88,14 @@ def ws(settings: Settings) -> Iterator[Workspace]:
 
 
 @pytest.fixture
+def second_workspace(tmp_path: Path) -> Iterator[Workspace]:
+    """Another empty workspace on SQLite, to compare with."""
+    ws = open_workspace(quick_settings(tmp_path / "second", ""))
+    yield ws
+    ws.close()
+
+
+@pytest.fixture
 def workspace(tmp_path: Path) -> Iterator[Workspace]:
     """An empty workspace on SQLite, for tests that do not care about the database."""
     ws = open_workspace(quick_settings(tmp_path / "home", ""))
@@ -96,4 +113,89 @@ def quick_settings(home: Path, database_url: str) -> Settings:
         grace=1.0,
         max_attempts=2,
         extensions="slow_jobs",
+    )
+
+
+@pytest.fixture
+def extensions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process and its workers import `slow_jobs`."""
+    here = Path(__file__).parent
+    monkeypatch.syspath_prepend(here)
+    monkeypatch.setenv("PYTHONPATH", str(here))
+
+
+@pytest.fixture
+def tiles(tmp_path: Path) -> ImageDataset:
+    """Twelve pictures of one colour each, outside of the workspace."""
+    return make_dataset(tmp_path / "tiles", 12)
+
+
+@pytest.fixture
+def many_tiles(tmp_path: Path) -> ImageDataset:
+    """Seven hundred of them: three shards of embeddings."""
+    return make_dataset(tmp_path / "tiles", 700)
+
+
+@pytest.fixture
+def animal_model() -> ConceptModel:
+    """A model of tigers and whales."""
+    return make_model(1.0)
+
+
+@pytest.fixture
+def other_model() -> ConceptModel:
+    """The same with other numbers."""
+    return make_model(2.0)
+
+
+@pytest.fixture
+def parts() -> ConceptBank:
+    """Two concepts, one of them weak."""
+    return make_bank()
+
+
+def make_dataset(folder: Path, n: int) -> ImageDataset:
+    """Small pictures of one colour each; every third one is of class "red", every second one in "val"."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{i:03d}.png" for i in range(n)]
+    for i, path in enumerate(paths):
+        Picture.new("RGB", (20, 10), (i % 256, 100 + i // 256, 17)).save(path)
+    labels = np.array([0 if i % 3 == 0 else 1 for i in range(n)], np.int64)
+    known = np.stack([np.arange(n) % 2, np.where(np.arange(n) < 3, np.nan, 1.0)], axis=1).astype(np.float32)
+    return ImageDataset(
+        name="tiles",
+        ids=tuple(f"tile/{i:03d}" for i in range(n)),
+        paths=tuple(paths),
+        labels=labels,
+        classes=("red", "blue"),
+        splits=np.array(["val" if i % 2 else "train" for i in range(n)]),
+        concepts=("odd", "late"),
+        concept_labels=known,
+        groups=tuple("north" if i < n // 2 else "south" for i in range(n)),
+        hashes=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths),
+        meta={"meta:camera": tuple(f"camera {i % 2}" for i in range(n))},
+    )
+
+
+def make_model(value: float) -> ConceptModel:
+    """Three concepts that are the three directions of the embedding, and two classes."""
+    return ConceptModel(
+        concepts=("stripes", "spots", "water"),
+        classes=("tiger", "whale"),
+        bottleneck=LinearBottleneck(torch.eye(3) * value, torch.zeros(3)),
+        head=LinearHead(torch.tensor([[2.0, 1.0, -1.0], [-1.0, 0.0, 3.0]]), torch.zeros(2)),
+        recipe=Recipe(method="posthoc", encoder_id="test:colour", contract="c" * 64, images=12),
+    )
+
+
+def make_bank() -> ConceptBank:
+    """Two text concepts, one of them weak."""
+    return ConceptBank(
+        names=("stripes", "water"),
+        vectors=torch.eye(3)[:2],
+        intercepts=torch.zeros(2),
+        origin=(Origin("text", "stripes"), Origin("annotation", "tiles")),
+        quality=(Quality(auroc=0.9), Quality(auroc=0.7, note="only 4 positive images")),
+        encoder_id="test:colour",
+        contract="c" * 64,
     )

@@ -12,15 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from app import jobs, worker
+from app import jobs, store, worker
 from app.workspace import Workspace
+from cbm.data import ImageDataset
 
-HERE = Path(__file__).parent
-
-
-@pytest.fixture(autouse=True)
-def extensions_can_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parents[1])]))
+pytestmark = pytest.mark.usefixtures("extensions")
 
 
 @pytest.fixture
@@ -183,3 +179,31 @@ def test_two_workers_share_the_queue_and_run_nothing_twice(
     assert {(row.state, row.attempt) for row in ended} == {("succeeded", 1)}
     logs = [jobs.log_path(ws, job.id).read_text() for job in made]
     assert [text.count("counted to") for text in logs] == [1] * len(made)
+
+
+def test_an_embedding_job_whose_worker_is_killed_ends_once_with_the_same_bytes(
+    ws: Workspace,
+    second_workspace: Workspace,
+    start: Callable[[], "subprocess.Popen[bytes]"],
+    many_tiles: ImageDataset,
+) -> None:
+    for place in (ws, second_workspace):
+        store.add_dataset(place, many_tiles, {})
+    jobs.enqueue(second_workspace, "embed_slowly", {"dataset": "tiles", "seconds": 0.0})
+    worker.run(second_workspace, drain=True)
+
+    job = jobs.enqueue(ws, "embed_slowly", {"dataset": "tiles", "seconds": 0.1})
+    first = start()
+    eventually(lambda: jobs.job(ws, job.id).progress > 0.5)
+    first.kill()
+    start()
+    ended = jobs.wait(ws, job.id)
+
+    assert (ended.state, ended.attempt) == ("succeeded", 2)
+    assert ended.result["reused"] >= 256  # whole shards of the first attempt
+    assert ended.result["computed"] + ended.result["reused"] == 700
+    assert embeddings(ws) == embeddings(second_workspace)
+
+
+def embeddings(ws: Workspace) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in ws.folder("embeddings").rglob("*") if path.is_file()}
