@@ -34,8 +34,15 @@ class Limits:
 
 
 @contextmanager
-def opened(path: Path, *, limits: Limits = Limits(), on_progress: OnProgress = silent) -> Iterator[Path]:
+def opened(
+    path: Path, *, within: Path | None = None, limits: Limits = Limits(), on_progress: OnProgress = silent
+) -> Iterator[Path]:
     """The folder itself; of a zip file, a temporary folder with its content, removed afterwards.
+
+    Parameters
+    ----------
+    within
+        Where the temporary folder is made; the system's place for such by default, which may be small.
 
     Raises
     ------
@@ -45,7 +52,7 @@ def opened(path: Path, *, limits: Limits = Limits(), on_progress: OnProgress = s
     if not is_archive(path):
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="pellucid-zip-") as folder:
+    with tempfile.TemporaryDirectory(prefix="pellucid-zip-", dir=within) as folder:
         inside = Path(folder) / "content"
         unpack(path, inside, limits=limits, on_progress=on_progress)
         yield inside

@@ -72,6 +72,9 @@ class ImageDataset:
             raise DataError(f"the columns of {self.name!r} are not all as long as its {len(self.ids)} ids")
         if len(set(self.ids)) < len(self.ids):
             raise DataError(f"the ids of {self.name!r} are not unique")
+        named = 0 if self.concept_labels is None else self.concept_labels.shape[1]
+        if named != len(self.concepts):
+            raise DataError(f"{self.name!r} has {len(self.concepts)} concepts, but labels of {named}")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -274,7 +277,21 @@ def read_dataset(
         )
     examined = _examined(place, layout, root, classes, seed, trust, on_progress)
     _refuse_errors(examined.report, skip_bad)
-    return _dataset(examined, name or place.stem), examined.report
+    return _dataset(examined, name or default_name(place)), examined.report
+
+
+def default_name(path: Path) -> str:
+    """The name of a data set when none is given: that of its folder or file.
+
+    Examples
+    --------
+    >>> default_name(Path("photos/birds.zip")), default_name(Path("photos/manifest.csv"))
+    ('birds', 'photos')
+    """
+    real = path.resolve()
+    if real.is_dir():
+        return real.name
+    return real.parent.name if real.stem in {"manifest", "metadata"} else real.stem
 
 
 def _examined(

@@ -15,7 +15,7 @@ from cbm.images import MAX_FILE_BYTES, SUFFIXES, ImageFacts, UnreadableImage, in
 from cbm.progress import OnProgress, silent
 from cbm.rows import Level, Problem, Row
 
-BATCH = 256
+BATCH = 64  # how many files between two reports of progress, and so before a cancel is noticed
 MAX_THREADS = 4
 
 

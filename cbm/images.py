@@ -237,8 +237,7 @@ def _from_numbers(values: np.ndarray) -> Image.Image:
     values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(values.min()), float(values.max())
     if low < 0 or high > 65535:
-        values, high = values - low, high - low
-        scaled = values * (255 / high) if high else values
+        scaled = (values / 2 - low / 2) / max(high / 2 - low / 2, np.finfo(float).tiny) * 255  # halves cannot overflow
     elif high > 255:
         scaled = values / 257
     else:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cbm.archives import opened
-from cbm.data import ImageDataset, read_dataset
+from cbm.data import ImageDataset, default_name, read_dataset
 from cbm.errors import DataError
 from cbm.filechecks import BATCH, MAX_THREADS
 from cbm.images import SUFFIXES
@@ -42,9 +42,10 @@ def import_dataset(
     DataError
         As `read_dataset`, `cbm.archives.unpack` and `copy_into`.
     """
-    place = Path(path)
-    chosen = name or place.stem
-    with opened(place, on_progress=part(on_progress, 0.0, 0.2)) as inside:
+    place, target = Path(path), Path(folder).absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    chosen = name or default_name(place)
+    with opened(place, within=target.parent, on_progress=part(on_progress, 0.0, 0.2)) as inside:
         dataset, report = read_dataset(
             inside,
             name=chosen,
@@ -54,7 +55,7 @@ def import_dataset(
             seed=seed,
             on_progress=part(on_progress, 0.2, 0.7),
         )
-        return copy_into(dataset, folder, on_progress=part(on_progress, 0.7, 1.0)), report
+        return copy_into(dataset, target, on_progress=part(on_progress, 0.7, 1.0)), report
 
 
 def copy_into(dataset: ImageDataset, folder: Path | str, *, on_progress: OnProgress = silent) -> ImageDataset:

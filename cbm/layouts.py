@@ -103,7 +103,9 @@ def unwrapped(path: Path) -> Path:
         return path
     only = entries[0]
     inside = [entry for entry in only.iterdir() if not _hidden(entry.name)]
-    folders_only = len(inside) > 1 and all(entry.is_dir() for entry in inside)
+    if not inside:
+        return path
+    folders_only = all(entry.is_dir() for entry in inside) and (len(inside) > 1 or is_known_split(inside[0].name))
     return only if folders_only or any(_metadata_files(only)) or _manifest_in(only) else path
 
 

@@ -1,14 +1,18 @@
+import csv
 import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pyarrow import parquet
 
 from cbm.data import ImageDataset, PreflightFailed, preflight, read_dataset
 from cbm.errors import DataError, UnknownName
+from cbm.rows import clean_name
 
 
 def picture(path, seed=None, size=(6, 5)):
@@ -90,6 +94,22 @@ def test_a_folder_wrapped_in_a_folder_is_unwrapped(tmp_path):
     assert ImageDataset.read(tmp_path).ids == ("jay/2.png", "owl/1.png")
 
 
+def test_a_wrapped_folder_that_has_only_train_keeps_it_as_a_split(tmp_path):
+    pictures(tmp_path, "photos/train/owl/1.png", "photos/train/jay/2.png")
+
+    assert labelled(ImageDataset.read(tmp_path)) == {
+        "train/owl/1.png": ("owl", "train"),
+        "train/jay/2.png": ("jay", "train"),
+    }
+
+
+def test_concepts_without_their_labels_make_no_data_set():
+    with pytest.raises(DataError, match="has 1 concepts, but labels of 0"):
+        ImageDataset(
+            "x", ("a",), (Path("a"),), np.zeros(1, np.int64), ("c",), np.array(["train"]), ("wing",), hashes=("",)
+        )
+
+
 def test_a_manifest_gives_concepts_groups_masks_and_further_columns(tmp_path):
     pictures(tmp_path, "1.png", "2.png")
     Image.new("L", (6, 5), 3).save(tmp_path / "mask.png")
@@ -134,6 +154,38 @@ def test_a_written_manifest_is_read_back_equal(tmp_path, trust):
         assert getattr(again, name) == getattr(dataset, name), name
     for name in ("labels", "splits", "concept_labels"):
         np.testing.assert_array_equal(getattr(again, name), getattr(dataset, name), strict=True)
+
+
+NAMES = (
+    st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=20)
+    .map(clean_name)
+    .filter(bool)
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    names=st.lists(NAMES, min_size=2, max_size=2, unique=True),
+    concept=NAMES,
+    group=NAMES,
+    value=st.floats(0, 1, width=32),
+)
+def test_any_names_survive_the_way_through_a_manifest(tmp_path_factory, names, concept, group, value):
+    root = pictures(tmp_path_factory.mktemp("any"), "1.png", "2.png")
+    with (root / "first.csv").open("w", newline="", encoding="utf-8") as file:
+        lines = [["path", "label", "split", "group", f"c:{concept}"], ["1.png", names[0], "train", group, value]]
+        csv.writer(file).writerows([*lines, ["2.png", names[1], "train", "", ""]])
+
+    dataset = ImageDataset.from_manifest(root / "first.csv")
+    again = ImageDataset.from_manifest(dataset.to_manifest(root / "second.csv"), classes=dataset.classes)
+
+    assert set(dataset.classes) == set(names)
+    assert (dataset.concepts, dataset.groups, dataset.concept_labels[0, 0]) == (
+        (concept,),
+        (group, ""),
+        np.float32(value),
+    )
+    assert again.fingerprint == dataset.fingerprint
 
 
 def test_a_manifest_written_elsewhere_has_absolute_paths_and_needs_their_root(tmp_path):

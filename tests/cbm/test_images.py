@@ -119,6 +119,13 @@ def test_floating_point_between_zero_and_one_spans_black_to_white():
     assert [image.getpixel((x, 0))[0] for x in range(4)] == [0, 51, 255, 0]
 
 
+@pytest.mark.parametrize("values", [[-2.0, 0.5, 3.0], [0.0, 5e37, 1e38], [-3.4e38, 0.0, 3.4e38]])
+def test_floating_point_in_no_usual_range_is_stretched(values):
+    image = open_image(encoded(Image.fromarray(np.array([values], dtype=np.float32)), "TIFF"))
+
+    assert [image.getpixel((x, 0))[0] for x in range(3)] == [0, 128, 255]
+
+
 def test_cmyk_without_ink_is_white():
     image = open_image(encoded(Image.new("CMYK", (4, 4)), "JPEG"))
 

@@ -61,11 +61,12 @@ def test_the_manifest_in_a_copy_reads_back_as_the_copy(source, tmp_path):
 def test_a_zip_is_imported_and_checked_as_the_folder_in_it(source, tmp_path):
     path = packed(source, tmp_path / "birds.zip")
 
-    dataset, report = import_dataset(path, tmp_path / "stored")
+    dataset, report = import_dataset(path, tmp_path / "store" / "stored")
 
     assert dataset.name == "birds"
     assert dataset.fingerprint == ImageDataset.read(source).fingerprint
     assert all(file.is_file() for file in dataset.paths)
+    assert left_in(tmp_path / "store") == ["stored"]
     assert preflight(path).to_json() == report.to_json()
 
 
