@@ -7,6 +7,7 @@ the table in the docs.
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from cbm.errors import UsageError, unknown
@@ -28,11 +29,11 @@ def option(
 
 @dataclass(frozen=True)
 class OptionSpec:
-    """What a form needs to know about one option; `type` is one of int, float, bool, str."""
+    """What a form needs to know about one option; `type` is one of int, float, bool, str, Path."""
 
     name: str
     type: type
-    default: int | float | bool | str | None
+    default: int | float | bool | str | Path | None
     optional: bool
     help: str
     low: float | None
