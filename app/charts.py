@@ -7,26 +7,18 @@ transparent; fonts come from the theme. Names come from data and are escaped, si
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
+
+if TYPE_CHECKING:
+    from probes.intervals import Estimate
 
 RAISES, LOWERS, NEUTRAL, FAINT = "#4a8fd1", "#d9783a", "#8b929c", "rgba(139, 146, 156, 0.28)"
 BEFORE, AFTER = NEUTRAL, RAISES
 MINUS = "\N{MINUS SIGN}"
 ROW, FRAME = 26, 46  # pixels of a row of a horizontal chart, and of its axis and margins
 LONGEST = 34  # characters of a name that a label has room for
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A measured value with its interval and the number of images that it rests on."""
-
-    value: float
-    low: float
-    high: float
-    n: int
 
 
 def label(name: str, longest: int = LONGEST) -> str:
@@ -144,6 +136,25 @@ def waterfall(
     return figure
 
 
+def shares(rows: Sequence[tuple[str, float]], *, axis: str) -> go.Figure:
+    """Horizontal bars of shares between 0 and 1, for the most probable classes."""
+    bar = go.Bar(
+        x=[value for _, value in rows],
+        y=list(range(len(rows))),
+        orientation="h",
+        marker={"color": RAISES, "cornerradius": 2},
+        text=[_percent(value) for _, value in rows],
+        textposition="outside",
+        cliponaxis=False,
+        hovertext=[_hover(name, _percent(value), "") for name, value in rows],
+        hoverinfo="text",
+    )
+    figure = _rows_figure([bar], [label(name, 24) for name, _ in rows], axis)
+    figure.update_layout(bargap=0.38)
+    figure.update_xaxes(range=[0, 1.22], tickformat=".0%", tickvals=[0, 0.5, 1])
+    return figure
+
+
 def before_after(
     names: Sequence[str], before: Sequence[float], after: Sequence[float], *, axis: str, percent: bool = True
 ) -> go.Figure:
@@ -190,7 +201,7 @@ def before_after(
 
 
 def group_dots(
-    names: Sequence[str], before: Sequence[Interval], after: Sequence[Interval] = (), *, axis: str = "accuracy"
+    names: Sequence[str], before: "Sequence[Estimate]", after: "Sequence[Estimate]" = (), *, axis: str = "accuracy"
 ) -> go.Figure:
     """One row a group: the value as a dot with its interval; with `after`, a second dot just below the first."""
     gap = 0.16 if after else 0.0
@@ -198,7 +209,7 @@ def group_dots(
     if after:
         traces.append(_dots(after, [r + gap for r in range(len(names))], "after", "diamond", AFTER))
     figure = _rows_figure(traces, [label(name) for name in names], axis)
-    lowest = min((interval.low for interval in [*before, *after]), default=0.0)
+    lowest = min((estimate.low for estimate in [*before, *after]), default=0.0)
     figure.update_xaxes(range=[max(-0.02, lowest - 0.05), 1.02], tickformat=".0%")
     figure.update_layout(
         showlegend=bool(after),
@@ -240,9 +251,9 @@ def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> go.Fig
     return _dressed(figure, height=120 + 24 * len(names))
 
 
-def aurocs(rows: Sequence[tuple[str, Interval]]) -> go.Figure:
+def aurocs(rows: "Sequence[tuple[str, Estimate]]") -> go.Figure:
     """One row a concept: AUROC as a dot with its interval; the dotted line at 0.5 is chance."""
-    values = [interval for _, interval in rows]
+    values = [estimate for _, estimate in rows]
     figure = _rows_figure(
         [_dots(values, list(range(len(rows))), "AUROC", "circle", RAISES, percent=False)],
         [label(name) for name, _ in rows],
@@ -331,7 +342,7 @@ def _room(values: Sequence[float]) -> list[float]:
 
 
 def _dots(
-    values: Sequence[Interval], rows: Sequence[float], name: str, symbol: str, colour: str, *, percent: bool = True
+    values: "Sequence[Estimate]", rows: Sequence[float], name: str, symbol: str, colour: str, *, percent: bool = True
 ) -> go.Scatter:
     show = _percent if percent else "{:.3f}".format
     return go.Scatter(

@@ -3,7 +3,8 @@
 import pytest
 
 from app import charts
-from app.charts import MINUS, Interval
+from app.charts import MINUS
+from probes.intervals import Estimate
 
 HOSTILE = "<b>bold</b> {b} | $x$"
 
@@ -44,9 +45,9 @@ def test_waterfall_shows_a_residual_when_there_is_one():
         charts.bars([(HOSTILE, 1.0)], axis=""),
         charts.waterfall(0.0, [(HOSTILE, 1.0)], rest=0.0, residual=0.0, logit=1.0, target=HOSTILE),
         charts.before_after([HOSTILE], [0.2], [0.7], axis=""),
-        charts.group_dots([HOSTILE], [Interval(0.5, 0.4, 0.6, 10)]),
+        charts.group_dots([HOSTILE], [Estimate(0.5, 0.4, 0.6, 10)]),
         charts.confusion([HOSTILE, "b"], [[3, 1], [0, 2]]),
-        charts.aurocs([(HOSTILE, Interval(0.9, 0.8, 0.95, 50))]),
+        charts.aurocs([(HOSTILE, Estimate(0.9, 0.8, 0.95, 50))]),
     ],
 )
 def test_names_from_data_are_escaped_in_every_text_that_plotly_renders(figure):
@@ -66,7 +67,7 @@ def test_before_after_says_the_new_probability_beside_the_dot():
 
 
 def test_group_dots_draw_their_intervals():
-    before, after = Interval(0.6, 0.5, 0.7, 40), Interval(0.8, 0.7, 0.9, 40)
+    before, after = Estimate(0.6, 0.5, 0.7, 40), Estimate(0.8, 0.7, 0.9, 40)
     figure = charts.group_dots(["land on water"], [before], [after])
 
     assert [trace.marker.symbol for trace in figure.data] == ["circle-open", "diamond"]
@@ -83,7 +84,7 @@ def test_confusion_shades_by_share_of_the_label_and_writes_counts():
 
 
 def test_every_figure_is_transparent():
-    figure = charts.aurocs([("a", Interval(0.9, 0.8, 0.95, 50))])
+    figure = charts.aurocs([("a", Estimate(0.9, 0.8, 0.95, 50))])
 
     assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0, 0, 0, 0)"
 

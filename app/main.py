@@ -1,0 +1,42 @@
+"""The web app's entry: what every screen needs first (title, selection, sidebar), then the screen of the address."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from app import ui
+
+SCREENS = {
+    "": [("home", "Home", ":material/home:")],
+    "Prepare": [
+        ("data", "Data", ":material/photo_library:"),
+        ("concepts", "Concepts", ":material/category:"),
+        ("build", "Build", ":material/build:"),
+    ],
+    "Understand": [
+        ("explain", "Explain", ":material/search_insights:"),
+        ("intervene", "Intervene", ":material/tune:"),
+    ],
+    "Correct": [("edit", "Edit", ":material/edit_note:"), ("export", "Export", ":material/ios_share:")],
+    "Workspace": [
+        ("jobs", "Jobs", ":material/pending_actions:"),
+        ("settings", "Settings", ":material/settings:"),
+        ("help", "Help", ":material/help:"),
+    ],
+}
+
+st.set_page_config(page_title="Pellucid", page_icon=":material/blur_on:", layout="wide")
+here = {
+    group: [
+        st.Page(Path(ui.FOLDER, f"{name}.py"), title=title, icon=icon, url_path=name, default=name == "home")
+        for name, title, icon in screens
+        if ui.screen_exists(name)
+    ]
+    for group, screens in SCREENS.items()
+}
+page = st.navigation({group: screens for group, screens in here.items() if screens})
+with ui.edge():
+    ui.keep()
+    ui.sidebar()
+    ui.show_problems()
+    page.run()

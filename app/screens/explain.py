@@ -1,0 +1,233 @@
+"""Explain: why one image was decided as it was, and what one class looks for."""
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+import torch
+
+from app import cases, charts, ui
+from cbm.explain import Explanation, class_weights, explain, nearest, smallest_flip
+from cbm.model import linear_head
+
+SHOWN = 10
+IMAGE, CLASS = "One image", "One class"
+
+
+def one_image(scene: ui.Scene) -> None:
+    """Picture and verdict at the left, what decided at the right; then what would change it and what is alike."""
+    ui.browse(scene)
+    st.space("xsmall")
+    looks, reasons = st.columns([1, 2.1], gap="large")
+    with looks:
+        ui.verdict(scene)
+    with reasons:
+        why = explain(scene.model, scene.data.x[scene.image], target=ui.class_choice(scene, "Explain the logit of"))
+        decided(scene, why)
+        concept_images(scene, why)
+    flip(scene)
+    alike(scene)
+
+
+def decided(scene: ui.Scene, why: Explanation) -> None:
+    """The concepts behind one class's logit, as bars and as a sum."""
+    shown, others = why.concepts[:SHOWN], why.concepts[SHOWN:]
+    parts, rest = [(c.name, c.contribution) for c in shown], sum(c.contribution for c in others)
+    bars, adds_up = st.tabs(["What each concept adds", "How it adds up"])
+    with bars:
+        clicked = ui.chart(
+            charts.bars(
+                parts,
+                axis=f"added to the logit of {charts.label(why.target)}",
+                details=[f"score on this image {charts.signed(c.score)}" for c in shown],
+            ),
+            alt=f"What speaks for and against {why.target}: {charts.spoken(parts)}",
+            key="contributions",
+            table=pd.DataFrame(
+                [(c.name, c.score, c.contribution) for c in why.concepts], columns=["concept", "score", "contribution"]
+            ),
+            note=f"The other {len(others)} concepts add {charts.signed(rest)} together. Click a bar to see its concept.",
+            on_select="rerun",
+        )
+        if clicked and clicked[0].get("customdata") in scene.model.concepts:
+            ui.select(concept=str(clicked[0]["customdata"]))
+        st.caption(
+            f"The other {len(others)} concepts add {charts.signed(rest)} together. Click a bar to see its concept."
+        )
+    with adds_up:
+        sums = [("bias", why.bias), *parts, ("other concepts", rest), ("residual", why.residual), ("logit", why.logit)]
+        ui.chart(
+            charts.waterfall(why.bias, parts, rest=rest, residual=why.residual, logit=why.logit, target=why.target),
+            alt=f"The logit {charts.signed(why.logit)} of {why.target} as a sum that starts at the bias",
+            key="waterfall",
+            table=pd.DataFrame(sums, columns=["part", "adds"]),
+            note="The parts add up to the logit exactly." if why.exact else "A part is what is lost without it.",
+        )
+
+
+def concept_images(scene: ui.Scene, why: Explanation) -> None:
+    """The images on which the selected concept is strongest."""
+    name = ui.selection().concept
+    name = name if name in scene.model.concepts else why.concepts[0].name
+    scores = scene.outcome.scores[:, scene.model.concept(name)]
+    here = scores[scene.image]
+    below = float((scores < here).float().mean())
+    st.markdown(f"**{ui.escape(name)}**: stronger here than on {ui.percent(below)} of all images. It is strongest on")
+    ui.strip(scene, scores.topk(min(6, len(scores))).indices.tolist(), key="concept", columns=6)
+
+
+def flip(scene: ui.Scene) -> None:
+    """The smallest change of one concept that changes the decision."""
+    limits = scene.ranges
+    found = smallest_flip(scene.model, scene.data.x[scene.image], low=limits.low, high=limits.high)
+    with st.container(border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        if found is None:
+            st.markdown(
+                "No single concept, moved within what occurs in the data, changes this decision.", width="stretch"
+            )
+            return
+        verb = "more" if found.to > found.score else "less"
+        st.markdown(
+            f"**Smallest change that flips it:** {verb} **{ui.escape(found.concept)}**, from {charts.signed(found.score)} "
+            f"to {charts.signed(found.to)}. Then it is **{ui.escape(found.becomes)}**.",
+            width="stretch",
+        )
+        ui.go_to("intervene", "Try it", icon=":material/tune:", concept=found.concept, image=image_id(scene))
+
+
+def alike(scene: ui.Scene) -> None:
+    """The training images whose concepts are most like this one's."""
+    train = np.flatnonzero((scene.data.splits == "train") & (np.arange(len(scene.data)) != scene.image))
+    if not len(train):
+        return
+    scores, spread = scene.outcome.scores, scene.ranges.deviation.clamp(min=1e-6)
+    found = nearest(scores[torch.as_tensor(train)], scores[scene.image], count=10, importance=1 / spread)
+    st.subheader("Training images with the most similar concepts", anchor=False)
+    ui.strip(scene, train[found].tolist(), key="alike")
+
+
+def one_class(scene: ui.Scene) -> None:
+    """What a class looks for, which classes it is mixed up with, and what tells them apart."""
+    target = ui.class_choice(scene, "Class")
+    place = scene.model.class_(target)
+    counts = confusion(scene)
+    mixed = cases.confused_pairs(counts, place)[:3]
+    weights, flows = st.columns([1, 1.15], gap="large")
+    with weights:
+        used = class_weights(scene.model, target)
+        st.subheader(f"What {ui.escape(target)} looks for", anchor=False)
+        more = f", the {min(14, len(used))} largest are shown" if len(used) > 14 else ""
+        ui.chart(
+            charts.bars(used[:14], axis=f"weight for {charts.label(target)}"),
+            alt=f"Weights of {target}: {charts.spoken(used)}",
+            key="weights",
+            table=pd.DataFrame(used, columns=["concept", "weight"]),
+        )
+        more = f", the {min(14, len(used))} largest shown" if len(used) > 14 else ""
+        st.caption(
+            f"{target} uses {ui.plural(len(used), 'concept')} of {len(scene.model.concepts)}{more}.".capitalize()
+        )
+    with flows:
+        st.subheader("Shared with the classes it is taken for", anchor=False)
+        links_chart(scene, [place, *(other for other, _, _ in mixed)])
+    separate(scene, place, mixed)
+    st.subheader(f"Images of {ui.escape(target)}, the surest first", anchor=False)
+    of_class = np.flatnonzero(scene.outcome.labels == place)
+    sure = scene.outcome.probabilities[torch.as_tensor(of_class), place].argsort(descending=True)[:10].numpy()
+    ui.strip(scene, of_class[sure].tolist(), key="examples")
+    with st.expander(
+        "Confusion matrix of all classes", icon=":material/grid_on:", on_change="rerun", key="matrix"
+    ) as box:
+        if box.open:
+            whole_confusion(scene, counts)
+
+
+def confusion(scene: ui.Scene) -> np.ndarray:
+    """Counts of labels and predictions on everything but the training images."""
+    held_out = scene.data.splits != "train"
+    use = held_out if held_out.any() else ~held_out
+    return cases.confusion_counts(scene.outcome.labels[use], scene.outcome.predictions[use], len(scene.model.classes))
+
+
+def links_chart(scene: ui.Scene, classes: list[int]) -> None:
+    """Concepts flowing into a few classes; a click on a concept or class selects it."""
+    per_class = max(4, 18 // len(classes))
+    names = [scene.model.classes[c] for c in classes]
+    links = [(concept, name, w) for name in names for concept, w in class_weights(scene.model, name)[:per_class]]
+    alt = f"The {per_class} largest weights into {', '.join(names)}"
+    state = st.echarts_chart(charts.sankey(links), height=430, key="sankey", on_select="rerun", alt=alt)
+    ui.follow(state.selection.selected, links)
+    ui.twin(pd.DataFrame(links, columns=["concept", "class", "weight"]), key="sankey", alt=alt)
+
+
+def separate(scene: ui.Scene, place: int, mixed: list[tuple[int, int, int]]) -> None:
+    """For each class that this one is mixed up with, the concepts that tell the two apart."""
+    if not mixed:
+        st.info("No image outside the training split is mixed up with this class.", icon=":material/check:")
+        return
+    st.subheader("Mixed up with", anchor=False)
+    weight = linear_head(scene.model).weight
+    train = scene.data.splits == "train"
+    use = train if train.any() else ~train
+    for column, (other, lost, gained) in zip(st.columns(3, gap="medium"), mixed, strict=False):
+        parts = cases.separating(
+            weight, scene.outcome.scores[torch.as_tensor(use)], scene.outcome.labels[use], place, other
+        )
+        order = np.argsort(-np.abs(parts))[:6]
+        rows = [(scene.model.concepts[k], float(parts[k])) for k in order]
+        name = scene.model.classes[other]
+        with column, st.container(border=True):
+            st.markdown(f"**{ui.escape(name)}**")
+            st.caption(f"{ui.plural(lost, 'image')} taken for it, {gained:,} the other way")
+            ui.chart(
+                charts.bars(rows, axis="adds to the margin between them"),
+                alt=f"What tells them apart: {charts.spoken(rows)}",
+                key=f"separate_{other}",
+                table=pd.DataFrame(rows, columns=["concept", "adds to the margin"]),
+            )
+
+
+def whole_confusion(scene: ui.Scene, counts: np.ndarray) -> None:
+    """All classes against all."""
+    classes = scene.model.classes
+    ui.chart(
+        charts.confusion(classes, counts.tolist()),
+        alt=f"{int(counts.trace())} of {int(counts.sum())} images on the diagonal",
+        key="confusion",
+        table=pd.DataFrame(counts, columns=classes, index=classes).reset_index(names="label"),
+    )
+
+
+def image_id(scene: ui.Scene) -> str:
+    """Id of the image that is shown."""
+    return scene.data.ids[scene.image]
+
+
+def header(scene: ui.Scene) -> None:
+    """Title and what reproduces the screen."""
+    target = ui.selection().class_
+    chosen = ["--class", target] if target else []
+    ui.header(
+        "Explain",
+        "Which concepts decided, and by how much.",
+        command=ui.command("explain", scene.row.name, image_id(scene), *chosen, "--top", str(SHOWN)),
+        python=ui.script(
+            scene,
+            f"x = images.x[images.ids.index({image_id(scene)!r})]",
+            f"cbm.explain(model, x{f', target={target!r}' if target else ''})",
+        ),
+    )
+
+
+scene = ui.scene()
+header(scene)
+if not scene.model.concepts:
+    ui.empty("This model has no concepts", "It is a yardstick to compare with; choose another model at the left.")
+    st.stop()
+view = st.segmented_control(
+    "What to explain", [IMAGE, CLASS], default=IMAGE, required=True, key="view", bind="query-params",
+    label_visibility="collapsed",
+)  # fmt: skip
+if view == CLASS:
+    one_class(scene)
+else:
+    one_image(scene)

@@ -1,0 +1,68 @@
+"""What the screens share: the selection, the loaded values, and the pieces that every page is made of."""
+
+from app.ui.gallery import browse, class_choice, spoken, strip, verdict
+from app.ui.loaded import Scene, edited, outcome, scene, sidebar, thumbnails, workspace
+from app.ui.pieces import (
+    FOLDER,
+    callback,
+    chart,
+    edge,
+    empty,
+    follow,
+    go_to,
+    guarded,
+    header,
+    picture,
+    problem,
+    reproduce,
+    screen_exists,
+    show_problems,
+    twin,
+)
+from app.ui.recipes import command, script
+from app.ui.selection import Selection, keep, parameters, select, selection
+from app.ui.text import escape, estimate, number, percent, plural, signed, title
+
+__all__ = [
+    "FOLDER",
+    "Scene",
+    "Selection",
+    "browse",
+    "callback",
+    "chart",
+    "class_choice",
+    "command",
+    "edge",
+    "edited",
+    "empty",
+    "escape",
+    "estimate",
+    "follow",
+    "go_to",
+    "guarded",
+    "header",
+    "keep",
+    "number",
+    "outcome",
+    "parameters",
+    "percent",
+    "picture",
+    "plural",
+    "problem",
+    "reproduce",
+    "scene",
+    "screen_exists",
+    "script",
+    "select",
+    "selection",
+    "show_problems",
+    "sidebar",
+    "signed",
+    "spoken",
+    "strip",
+    "thumbnails",
+    "title",
+    "twin",
+    "verdict",
+    "workspace",
+]

@@ -1,0 +1,215 @@
+"""What the screens look at, loaded once and shared by all sessions: workspace, images, models and what models say.
+
+Everything here is read-only for the screens. Cache keys are texts (fingerprints, scripts of edits as JSON), because
+Streamlit does not tell two values of different types apart; tensors stay here and never go into the session.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from app import cases, store
+from app.cases import Outcome, Ranges
+from app.settings import Settings
+from app.ui.pieces import empty
+from app.ui.selection import select, selection
+from app.workspace import Workspace, open_workspace
+from cbm.edits import Edit, apply, dumps
+
+if TYPE_CHECKING:
+    from app.datasets import DatasetRow
+    from app.history import History
+    from app.models import ModelRow
+    from cbm.model import ConceptModel
+    from cbm.training_set import TrainingSet
+
+
+def workspace() -> Workspace:
+    """The workspace that the environment names; one for all sessions."""
+    settings = Settings.from_environment(os.environ)
+    return _workspace(str(sorted(settings.to_environment().items())), settings)
+
+
+@st.cache_resource(show_spinner=False, max_entries=8, on_release=lambda ws: ws.close())
+def _workspace(key: str, _settings: Settings) -> Workspace:
+    return open_workspace(_settings)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A model, with its edits, before the images of a data set.
+
+    Attributes
+    ----------
+    key
+        Differs whenever the model or the images do; for the keys of caches and widgets.
+    fitted
+        The model before its edits.
+    """
+
+    ws: Workspace
+    key: str
+    dataset: "DatasetRow"
+    row: "ModelRow"
+    history: "History"
+    fitted: "ConceptModel"
+    model: "ConceptModel"
+    data: "TrainingSet"
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the model says of every image."""
+        return outcome(self, self.history.edits)
+
+    @property
+    def ranges(self) -> Ranges:
+        """What every concept's score is like on the training images."""
+        return _ranges(self.key, self)
+
+    @property
+    def image(self) -> int:
+        """Position of the selected image; the first test image when none is selected."""
+        return _positions(self.key, self).get(selection().image, _first(self))
+
+
+def scene() -> Scene:
+    """What is selected, loaded; without models or images, a note of what is missing, and the page ends.
+
+    Raises
+    ------
+    UnknownName
+        If the address names a data set, model or version that does not exist.
+    """
+    ws, wanted = workspace(), selection()
+    datasets = store.datasets(ws)
+    if not datasets:
+        empty(
+            "No data set yet",
+            "Import images, or start with the demo: run “pellucid demo”.",
+            screen="data",
+            action="Import a data set",
+        )
+        st.stop()
+    names = [row.name for row in datasets]
+    dataset = store.dataset_row(ws, wanted.dataset or _with_models(ws, names))
+    models = store.models(ws, dataset=dataset.name)
+    if not models and not wanted.model:
+        empty(
+            f"No model for {dataset.name} yet",
+            "A model is built from the data set's embeddings and a bank of concepts.",
+            screen="build",
+            action="Build a model",
+        )
+        st.stop()
+    row = store.model_row(ws, wanted.model or _first_model(models))
+    return _load(ws, dataset, row, wanted.version or "main")
+
+
+def _load(ws: Workspace, dataset: "DatasetRow", row: "ModelRow", branch: str) -> Scene:
+    past = store.history(ws, row.name, branch)
+    data = _training_set(f"{ws.settings.home}|{dataset.fingerprint}|{row.encoder}", ws, dataset.name, row.encoder)
+    fitted = _fitted(row.fingerprint, ws, row.name)
+    key = f"{row.fingerprint}|{dumps(past.edits)}|{dataset.fingerprint}|{len(data)}"
+    return Scene(
+        ws, key, dataset, row, past, fitted, _edited(row.fingerprint, dumps(past.edits), fitted, past.edits), data
+    )
+
+
+def outcome(scene: Scene, edits: "Sequence[Edit]") -> Outcome:
+    """What the fitted model with these edits says of every image; for previews."""
+    script = dumps(edits)
+    images = f"{scene.dataset.fingerprint}|{len(scene.data)}"
+    return _outcome(f"{scene.row.fingerprint}|{images}|{script}", edited(scene, edits), scene.data)
+
+
+def edited(scene: Scene, edits: "Sequence[Edit]") -> "ConceptModel":
+    """The fitted model with these edits."""
+    return _edited(scene.row.fingerprint, dumps(edits), scene.fitted, tuple(edits))
+
+
+def thumbnails(scene: Scene, positions: Sequence[int], size: int = 192) -> dict[int, bytes]:
+    """JPEG bytes by position of the image; an image whose file is broken is left out."""
+    ids = tuple(scene.data.ids[int(p)] for p in positions)
+    made = _thumbnails(f"{scene.ws.settings.home}|{scene.dataset.fingerprint}", ids, size, scene.ws, scene.dataset.name)
+    return {int(p): made[id] for p, id in zip(positions, ids, strict=True) if id in made}
+
+
+@st.cache_resource(show_spinner="Loading the embeddings …", max_entries=4, ttl="1h")
+def _training_set(key: str, _ws: Workspace, dataset: str, encoder: str) -> "TrainingSet":
+    return store.training_set(_ws, dataset, encoder)
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _fitted(fingerprint: str, _ws: Workspace, name: str) -> "ConceptModel":
+    return store.base_model(_ws, name)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _edited(fingerprint: str, script: str, _fitted: "ConceptModel", _edits: tuple[Edit, ...]) -> "ConceptModel":
+    return apply(_fitted, _edits)
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _outcome(key: str, _model: "ConceptModel", _data: "TrainingSet") -> Outcome:
+    return cases.outcome(_model, _data)
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _ranges(key: str, _scene: Scene) -> Ranges:
+    train = _scene.data.splits == "train"
+    scores = _scene.outcome.scores
+    return cases.ranges(scores[train] if train.any() else scores)
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _positions(key: str, _scene: Scene) -> dict[str, int]:
+    return {id: position for position, id in enumerate(_scene.data.ids)}
+
+
+@st.cache_data(show_spinner=False, max_entries=512)
+def _thumbnails(key: str, ids: tuple[str, ...], size: int, _ws: Workspace, dataset: str) -> dict[str, bytes]:
+    return store.thumbnails(_ws, dataset, ids, size)
+
+
+def _first(scene: Scene) -> int:
+    tested = (scene.data.splits == "test").nonzero()[0]
+    return int(tested[0]) if len(tested) else 0
+
+
+def _with_models(ws: Workspace, names: Sequence[str]) -> str:
+    """The first data set that has a model, or else the first."""
+    there = {row.dataset for row in store.models(ws)}
+    return next((name for name in names if name in there), names[0])
+
+
+def _first_model(models: "Sequence[ModelRow]") -> str:
+    """The first model that has concepts by its method's name, or else the first."""
+    return next((row.name for row in models if row.method == "posthoc"), models[0].name)
+
+
+def sidebar() -> None:
+    """The data set, model and version that all screens look at, chosen at the left."""
+    ws, wanted = workspace(), selection()
+    names = [row.name for row in store.datasets(ws)]
+    if not names:
+        return
+    dataset = wanted.dataset if wanted.dataset in names else _with_models(ws, names)
+    with st.sidebar:
+        _choice("Data set", names, dataset, "dataset")
+        rows = store.models(ws, dataset=dataset)
+        if rows:
+            models = [row.name for row in rows]
+            model = wanted.model if wanted.model in models else _first_model(rows)
+            _choice("Model", models, model, "model")
+            versions = store.branches(ws, model)
+            if len(versions) > 1:
+                _choice("Version", versions, wanted.version if wanted.version in versions else "main", "version")
+
+
+def _choice(label: str, names: Sequence[str], current: str, field: str) -> None:
+    key = f"choose_{field}"
+    st.session_state[key] = current
+    st.selectbox(label, names, key=key, on_change=lambda: select(**{field: st.session_state[key]}))

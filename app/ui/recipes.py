@@ -1,0 +1,35 @@
+"""What reproduces a screen: the command for a shell and the script for Python, with every name quoted."""
+
+import shlex
+
+from app.ui.loaded import Scene
+
+_OPENING = """\
+import os
+
+import cbm
+from app import store
+from app.settings import Settings
+
+ws = store.open_workspace(Settings.from_environment(os.environ))
+model = store.model(ws, {model!r}{branch})
+images = store.training_set(ws, {dataset!r}, {encoder!r})
+"""
+
+
+def command(*words: str) -> str:
+    """A `pellucid` command, safe to paste.
+
+    Examples
+    --------
+    >>> command("explain", "my model")
+    "pellucid explain 'my model'"
+    """
+    return shlex.join(["pellucid", *words])
+
+
+def script(scene: Scene, *lines: str) -> str:
+    """Python that opens what the screen looks at and then runs the lines."""
+    branch = "" if scene.history.branch == "main" else f", branch={scene.history.branch!r}"
+    names = {"model": scene.row.name, "dataset": scene.dataset.name, "encoder": scene.row.encoder}
+    return _OPENING.format(branch=branch, **names) + "\n".join(lines)

@@ -1,0 +1,78 @@
+"""Words and numbers as the screens show them: names from data escaped, at most three digits, intervals with counts."""
+
+import re
+from typing import TYPE_CHECKING
+
+from app.charts import signed
+
+if TYPE_CHECKING:
+    from probes.intervals import Estimate
+
+__all__ = ["escape", "estimate", "number", "percent", "plural", "signed", "title"]
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:$&^=])")
+LONGEST = 60
+
+
+def escape(name: str, longest: int = LONGEST) -> str:
+    """A name from data as Markdown that shows just that name: on one line, cut when too long, nothing interpreted.
+
+    Examples
+    --------
+    >>> print(escape("*a* [b](c)"))
+    \\*a\\* \\[b\\]\\(c\\)
+    """
+    line = " ".join(str(name).split())
+    cut = line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
+    return _MARKDOWN.sub(r"\\\1", cut)
+
+
+def percent(value: float) -> str:
+    """A share as per cent with three digits at most.
+
+    Examples
+    --------
+    >>> percent(0.8312), percent(0.0042), percent(1.0)
+    ('83.1 %', '0.42 %', '100 %')
+    """
+    scaled = 100 * value
+    return f"{scaled:.0f} %" if scaled in (0, 100) else f"{scaled:.1f} %" if scaled >= 1 else f"{scaled:.2g} %"
+
+
+def number(value: float) -> str:
+    """A number with three digits.
+
+    Examples
+    --------
+    >>> number(0.12345), number(12345.6), number(0)
+    ('0.123', '12,346', '0')
+    """
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def estimate(measured: "Estimate") -> str:
+    """A share with its interval and the number of images that it rests on.
+
+    Examples
+    --------
+    >>> from probes.intervals import Estimate
+    >>> estimate(Estimate(0.81, 0.78, 0.84, 600))
+    '81.0 % (78.0 to 84.0, n = 600)'
+    """
+    return f"{percent(measured.value)} ({100 * measured.low:.1f} to {100 * measured.high:.1f}, n = {measured.n:,})"
+
+
+def plural(count: int, noun: str, nouns: str = "") -> str:
+    """A count with its noun.
+
+    Examples
+    --------
+    >>> plural(1, "image"), plural(4600, "image"), plural(2, "class", "classes")
+    ('1 image', '4,600 images', '2 classes')
+    """
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def title(name: str) -> str:
+    """A name with its first letter in capitals, the rest as it is."""
+    return name[:1].upper() + name[1:]
