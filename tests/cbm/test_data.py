@@ -1,5 +1,6 @@
 import csv
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -377,6 +378,19 @@ def test_columns_of_different_length_make_no_data_set():
         ImageDataset(
             "x", ("a",), (Path("a"), Path("b")), np.zeros(1, np.int64), ("c",), np.array(["train"]), hashes=("",)
         )
+
+
+def test_a_refusal_travels_between_processes_with_its_report(tmp_path):
+    with pytest.raises(PreflightFailed) as caught:
+        ImageDataset.from_manifest(table(tmp_path, "path,label\n"))
+
+    again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301
+
+    assert (again.message, again.report) == (caught.value.message, caught.value.report)
+
+
+def test_a_picture_of_a_data_set_opens_in_rgb(tmp_path):
+    assert everything(tmp_path).image(2).mode == "RGB"
 
 
 def test_an_archive_is_pointed_to_the_import(tmp_path):
