@@ -192,11 +192,14 @@ class ImageDataset:
         files = [file.resolve() for file in (*self.paths, *(self.masks or ())) if file is not None]
         relative = all(file.is_relative_to(base) for file in files)
         temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows(_lines(self, base if relative else None))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+        try:
+            with temporary.open("w", encoding="utf-8", newline="") as stream:
+                csv.writer(stream).writerows(_lines(self, base if relative else None))
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
         return target
 
 
@@ -311,10 +314,11 @@ def _refuse_errors(report: Report, skip_bad: bool) -> None:
     errors = [problem for problem in report.errors if problem.row is None or not skip_bad]
     if not errors:
         return
-    first = errors[0]
+    told = "; ".join(
+        f"{problem.path}: {problem.detail}" if problem.row is not None else problem.detail for problem in errors[:3]
+    )
+    more = f" (and {len(errors) - 3} more)" if len(errors) > 3 else ""
     rows = all(problem.row is not None for problem in errors)
-    told = first.detail if not first.path or first.path in first.detail else f"{first.path}: {first.detail}"
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     hint = "correct these rows, or leave them out with skip_bad" if rows else "see the preflight report"
     raise PreflightFailed(f"nothing was imported: {told}{more}", hint, report)
 
