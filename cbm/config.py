@@ -103,9 +103,7 @@ def _convert(spec: OptionSpec, value: object) -> Any:
         words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
         if str(value).lower() in words:
             return words[str(value).lower()]
-    elif spec.type is int and isinstance(value, float) and value.is_integer():
-        return int(value)
-    else:
+    elif not (spec.type is int and isinstance(value, float) and not value.is_integer()):
         try:
             return spec.type(value)
         except (TypeError, ValueError):

@@ -63,9 +63,19 @@ class TrainingSet:
     def __post_init__(self) -> None:
         n = len(self.x)
         lengths = {"labels": len(self.labels), "splits": len(self.splits), "ids": len(self.ids)}
+        lengths |= {} if self.groups is None else {"groups": len(self.groups)}
+        lengths |= {} if self.concept_labels is None else {"concept_labels": len(self.concept_labels)}
         wrong = [f"{name} has {length}" for name, length in lengths.items() if length != n]
         if wrong:
             raise DataError(f"there are {n} embeddings, but {', '.join(wrong)}")
+        if n and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
+            raise DataError(
+                f"labels run from {int(self.labels.min())} to {int(self.labels.max())}, "
+                f"but there are {len(self.classes)} classes",
+                hint="a label is the position of a class",
+            )
+        if self.concept_labels is not None and self.concept_labels.shape[1] != len(self.concepts):
+            raise DataError(f"{self.concept_labels.shape[1]} columns of labels for {len(self.concepts)} concepts")
         if not bool(torch.isfinite(self.x).all()):
             row = int(torch.nonzero(~torch.isfinite(self.x).all(1))[0])
             raise DataError(
