@@ -205,7 +205,7 @@ def to_json(edit: Edit) -> dict[str, object]:
     return {"kind": type(edit).__name__, **asdict(edit)}
 
 
-def from_json(item: Mapping[str, object]) -> Edit:
+def from_json(item: object) -> Edit:
     """The edit in a JSON object; `ModelError` if it is malformed."""
     kinds = {kind.__name__: kind for kind in KINDS}
     if not isinstance(item, Mapping) or item.get("kind") not in kinds:

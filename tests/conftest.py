@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # As for type checkers, an int will do where a float is wanted.
@@ -19,6 +20,8 @@ from cbm.preprocessing import Preprocessing  # noqa: E402
 from cbm.training_set import TrainingSet  # noqa: E402
 
 torch.set_num_threads(1)
+settings.register_profile("pellucid", deadline=None, max_examples=40)  # a busy machine is no failure
+settings.load_profile("pellucid")
 
 
 @dataclass(frozen=True)

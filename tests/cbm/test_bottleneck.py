@@ -1,0 +1,44 @@
+import pytest
+import torch
+
+from cbm.bottleneck import Clamp, LinearBottleneck, clamp_of
+from cbm.errors import ModelError, UnknownName
+
+SMALL = LinearBottleneck(torch.tensor([[1.0, 0.0], [1.0, 1.0]]), torch.tensor([0.5, -1.0]))
+X = torch.tensor([[2.0, 3.0], [0.0, 1.0]])
+
+
+def test_scores_are_affine_in_the_embedding():
+    assert SMALL(X).tolist() == [[2.5, 4.0], [0.5, 0.0]]
+
+
+def test_a_clamp_overwrites_its_concepts_and_leaves_the_others_alone():
+    clamp = clamp_of(("a", "b"), {"b": 7.0})
+
+    assert SMALL(X, clamp).tolist() == [[2.5, 7.0], [0.5, 7.0]]
+
+
+def test_a_clamp_can_differ_from_image_to_image():
+    clamp = Clamp(mask=torch.tensor([[True, False], [False, True]]), values=torch.tensor([[9.0, 0.0], [0.0, 8.0]]))
+
+    assert SMALL(X, clamp).tolist() == [[9.0, 4.0], [0.5, 8.0]]
+
+
+def test_clamping_nothing_changes_nothing():
+    assert torch.equal(SMALL(X, clamp_of(("a", "b"), {})), SMALL(X))
+
+
+def test_a_clamp_on_an_unknown_concept_says_which_there_are():
+    with pytest.raises(UnknownName) as caught:
+        clamp_of(("striped", "crested"), {"stripes": 1.0})
+
+    assert "striped" in caught.value.hint
+
+
+def test_embeddings_of_another_width_are_refused():
+    with pytest.raises(ModelError, match="3 dimensions, but this model reads 2"):
+        SMALL(torch.zeros(1, 3))
+
+
+def test_a_bottleneck_without_concepts_gives_no_scores():
+    assert LinearBottleneck(torch.zeros(0, 2), torch.zeros(0))(X).shape == (2, 0)
