@@ -99,9 +99,9 @@ def command(group: click.Group, name: str, *, computing: bool = False) -> Callab
             with redirect_stdout(sys.stderr):
                 function(call, **arguments)
 
-        for option in reversed([*(COMPUTING if computing else []), *COMMON]):
-            run = option(run)
-        return group.command(name)(run)
+        made = group.command(name)(run)
+        made.params += [*(COMPUTING if computing else []), *COMMON]
+        return made
 
     return decorate
 
@@ -117,16 +117,19 @@ def settings_of(workspace: Path | None, device: str | None, allow_download: bool
 
 
 COMMON = [
-    click.option(
-        "--workspace", metavar="DIR", type=click.Path(path_type=Path), help="Workspace folder; else PELLUCID_HOME."
+    click.Option(
+        ["--workspace"],
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="Workspace folder; else PELLUCID_HOME.",
     ),
-    click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON object."),
-    click.option("-v", "--verbose", count=True, help="Say more on standard error; twice for everything."),
-    click.option("-q", "--quiet", is_flag=True, help="No progress on standard error."),
+    click.Option(["--json", "as_json"], is_flag=True, help="Print exactly one JSON object."),
+    click.Option(["-v", "--verbose"], count=True, help="Say more on standard error; twice for everything."),
+    click.Option(["-q", "--quiet"], is_flag=True, help="No progress on standard error."),
 ]
 COMPUTING = [
-    click.option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps; else PELLUCID_DEVICE."),
-    click.option("--allow-download", is_flag=True, help="Missing encoder weights may be fetched."),
+    click.Option(["--device"], metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps; else PELLUCID_DEVICE."),
+    click.Option(["--allow-download"], is_flag=True, help="Missing encoder weights may be fetched."),
 ]
 
 

@@ -20,7 +20,9 @@ def register(main: click.Group) -> None:
     @click.argument("dataset")
     @click.option("--encoder", help="Encoder id; else PELLUCID_ENCODER or builtin:demo.")
     def embed(call: Call, dataset: str, encoder: str | None) -> None:
-        """Embed a data set; goes on where it stopped, and unchanged images are never computed twice.
+        """Embed the images of a data set.
+
+        Goes on where it stopped, and unchanged images are never computed twice.
 
         \b
         Example:

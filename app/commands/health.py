@@ -33,7 +33,7 @@ def register(main: click.Group) -> None:
 
     @command(main, "doctor", computing=True)
     def doctor(call: Call) -> None:
-        """Look at versions, devices, folders, torch beside torchvision, and encoders that need no network.
+        """Check versions, devices, folders and encoders.
 
         \b
         Example:

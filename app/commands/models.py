@@ -47,7 +47,9 @@ def _register_train(main: click.Group) -> None:
         seed: int | None,
         name: str | None,
     ) -> None:
-        """Fit a method on an embedded data set, and measure it on the validation images.
+        """Fit a method on an embedded data set.
+
+        The model is measured on the validation images and stored.
 
         \b
         Example:
@@ -66,7 +68,7 @@ def _register_train(main: click.Group) -> None:
 def _register_methods(main: click.Group) -> None:
     @command(main, "methods")
     def methods(call: Call) -> None:
-        """Every method: what it needs, and its options with defaults and bounds.
+        """List methods: what each needs, and its options.
 
         \b
         Example:
@@ -170,7 +172,9 @@ def _register_eval(main: click.Group) -> None:
     @click.option("--no-controls", is_flag=True, help="Leave out the controls, which take three fits.")
     @click.option("--seed", default=0, show_default=True, help="Of the intervals and of the controls.")
     def evaluate(call: Call, model: str, split: str, dataset: str | None, no_controls: bool, seed: int) -> None:
-        """Measure a model: task, groups, calibration, concepts, sparsity and controls, with intervals.
+        """Measure a model on the images of a split.
+
+        Task, groups, calibration, concepts, sparsity and controls, with intervals.
 
         \b
         Example:
@@ -197,8 +201,9 @@ def _register_explain(main: click.Group) -> None:
     @click.option("--class", "class_", help="The class to explain; else the predicted one.")
     @click.option("--top", default=10, show_default=True, type=click.IntRange(1), help="How many concepts to show.")
     def explain(call: Call, model: str, image: str, class_: str | None, top: int) -> None:
-        """Why a model decides as it does for one image: a file, or the id of an image of the model's data set.
+        """Show why a model decides as it does for one image.
 
+        IMAGE is a file, or the id of an image of the model's data set.
         With --json, `concepts` has the TOP largest contributions and `rest` the sum of the others.
 
         \b
@@ -226,7 +231,9 @@ def _register_compare(main: click.Group) -> None:
     @DATA
     @click.option("--all", "everything", is_flag=True, help="Also the metrics on which all models are the same.")
     def compare(call: Call, models: tuple[str, ...], split: str, dataset: str | None, everything: bool) -> None:
-        """Metrics of several models (or branches, MODEL@BRANCH) side by side; only those that differ.
+        """Show metrics of several models side by side.
+
+        Only those that differ; MODEL@BRANCH names a branch of a model's edits.
 
         \b
         Example:

@@ -36,7 +36,9 @@ def register(main: click.Group) -> None:
     @click.option("--port", type=click.IntRange(1, 65535), help="Port; else the first free one from 8501.")
     @click.option("--no-browser", is_flag=True, help="Do not open the browser.")
     def demo(call: Call, no_serve: bool, port: int | None, no_browser: bool) -> None:
-        """Build the demo workspace (again costs nothing), then serve it.
+        """Build the demo workspace, then serve it.
+
+        What is there already costs nothing, and a build that was stopped goes on.
 
         \b
         Example:
@@ -53,7 +55,9 @@ def register(main: click.Group) -> None:
     @command(main, "worker")
     @click.option("--drain", is_flag=True, help="Stop when no job waits.")
     def worker(call: Call, drain: bool) -> None:
-        """Take jobs from the queue and run them; any number of workers, on any host that shares the workspace.
+        """Take jobs from the queue and run them.
+
+        Any number of workers, on any host that shares the workspace and its database.
 
         \b
         Example:
