@@ -12,9 +12,10 @@ home/logs/             one file a job
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from app import db
+from app.db import Bank, Dataset, Model
 from app.settings import Settings
 from cbm.errors import StoreError
 
@@ -35,6 +36,18 @@ class Workspace:
     def close(self) -> None:
         """Close all database connections."""
         self.engine.dispose()
+
+
+def check(ws: Workspace) -> list[str]:
+    """What is wrong with the database or missing among the files, one sentence each; empty when nothing is."""
+    files = ((Dataset.name, Dataset.manifest, "manifests"), (Bank.name, Bank.fingerprint, "banks"))
+    problems = db.check(ws.engine)
+    with db.reading(ws.engine) as session:
+        for name, content, folder in (*files, (Model.name, Model.fingerprint, "models")):
+            rows = session.execute(select(name, content))
+            missing = [(title, file) for title, file in rows if not (ws.folder(folder) / file).exists()]
+            problems += [f"{title!r} has lost its files: {folder}/{file} is missing" for title, file in missing]
+    return problems
 
 
 def open_workspace(settings: Settings) -> Workspace:

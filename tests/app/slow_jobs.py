@@ -3,24 +3,17 @@
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import torch
-from PIL.Image import Image as Picture
-from torch import Tensor
-
 from app import tasks
 from app.workspace import Workspace
 from cbm.errors import DataError
-from cbm.preprocessing import Preprocessing
 from cbm.progress import OnProgress
 
 Params = Mapping[str, Any]
-PLAIN = Preprocessing(size=(4, 4), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
 def count(ws: Workspace, params: Params, on_progress: OnProgress) -> dict[str, Any]:
@@ -61,31 +54,17 @@ def crash(ws: Workspace, params: Params, on_progress: OnProgress) -> dict[str, A
     return {"quotient": 1 / 0}
 
 
-tasks.TASKS.update({"count": count, "deaf": deaf, "die": die, "refuse": refuse, "crash": crash})
-
-
-@dataclass
-class ColourEncoder:
-    """The mean red, green and blue of a picture as a unit vector, and a pause for each batch."""
-
-    seconds: float = 0.0
-    contract: str = "c" * 64
-    id: str = "test:colour"
-    dim: int = 3
-    preprocessing: Preprocessing = PLAIN
-
-    def encode_images(self, images: Sequence[Picture]) -> Tensor:
-        return self.encode_pixels(torch.stack([torch.from_numpy(self.preprocessing(image)) for image in images]))
-
-    def encode_pixels(self, pixels: Tensor) -> Tensor:
-        time.sleep(self.seconds)
-        return torch.nn.functional.normalize(pixels.mean((2, 3)), dim=1)
+def hoard(ws: Workspace, params: Params, on_progress: OnProgress) -> dict[str, Any]:
+    """Ask for more memory than there may be."""
+    return {"bytes": len(bytearray(params["bytes"]))}
 
 
 def embed_slowly(ws: Workspace, params: Params, on_progress: OnProgress) -> dict[str, Any]:
     """The job "embed" itself, with an encoder that takes its time."""
+    from colour_encoder import ColourEncoder  # only this job waits for torch
+
     with patch("app.store.load_encoder", lambda ws, id: ColourEncoder(params["seconds"])):
         return tasks.run(ws, "embed", {"dataset": params["dataset"], "encoder": "test:colour"}, on_progress)
 
 
-tasks.TASKS["embed_slowly"] = embed_slowly
+tasks.TASKS.update({job.__name__: job for job in (count, deaf, die, refuse, crash, hoard, embed_slowly)})

@@ -172,9 +172,9 @@ def test_a_data_set_that_is_not_embedded_says_how_to(filled: Workspace) -> None:
 def test_stored_embeddings_make_a_training_set_without_the_encoder(
     filled: Workspace, tiles: ImageDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import slow_jobs
+    from colour_encoder import ColourEncoder
 
-    monkeypatch.setattr("app.store.load_encoder", lambda ws, id: slow_jobs.ColourEncoder())
+    monkeypatch.setattr("app.store.load_encoder", lambda ws, id: ColourEncoder())
     done = tasks.run(filled, "embed", {"dataset": "tiles", "encoder": "test:colour"}, silent)
     monkeypatch.undo()
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from app import store
-from app.workspace import Workspace
+from app.workspace import Workspace, check
 from cbm.bank import ConceptBank
 from cbm.edits import DropConcept, SetWeight
 from cbm.errors import StoreError, UnknownName, UsageError
@@ -135,3 +135,11 @@ def test_notes_belong_to_their_subject(ws: Workspace) -> None:
     assert store.notes(ws, "image", "tiles/1") == [first]
     store.delete_note(ws, first.id)
     assert store.notes(ws, "image", "tiles/1") == []
+
+
+def test_a_lost_file_is_found_by_the_check(filled: Workspace) -> None:
+    assert check(filled) == []
+    row = store.model_row(filled, "animals")
+    (filled.folder("models") / row.fingerprint).rename(filled.settings.home / "elsewhere")
+
+    assert check(filled) == [f"'animals' has lost its files: models/{row.fingerprint} is missing"]

@@ -138,6 +138,15 @@ def test_a_job_that_takes_too_long_fails(workspace: Workspace) -> None:
     assert jobs.job(hurried, job.id).error["message"] == "the job took longer than 1 seconds"
 
 
+def test_a_job_that_asks_for_too_much_memory_fails_with_a_hint(workspace: Workspace) -> None:
+    limited = Workspace(replace(workspace.settings, job_memory=2000), workspace.engine)
+    job = jobs.enqueue(limited, "hoard", {"bytes": 4 * 2**30})
+
+    worker.run(limited, drain=True)
+
+    assert jobs.job(limited, job.id).error["message"] == "the job ran out of memory"
+
+
 def test_a_worker_that_is_asked_to_stop_gives_its_job_back(
     ws: Workspace, start: Callable[[], "subprocess.Popen[bytes]"]
 ) -> None:
