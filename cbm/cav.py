@@ -225,7 +225,7 @@ def _measured(
         if learned[j]:
             distance = project(x, vectors[j : j + 1], intercepts[j : j + 1])[:, 0]
             train = distance[split.train]
-            margins[j] = _summary(train)
+            margins[j] = summarise_margins(train)
             numbers[j, 0] = _accuracy(train, labels[split.train, j] >= 0.5)
             numbers[j, 1:] = _held_out(distance[split.held_out], shown)
     return Cavs(
@@ -244,11 +244,11 @@ def _measured(
     )
 
 
-def _summary(distance: Float[Tensor, "m"]) -> Float[Tensor, "8"]:
-    """In the order of `Margins`: above and below the plane, whatever the label says."""
+def summarise_margins(distance: Float[Tensor, "m"]) -> Float[Tensor, "8"]:
+    """The fields of `Margins` in their order, for one concept; means and spreads go by the sign, not by the label."""
     above, below = distance[distance > 0], distance[distance < 0]
-    spread = [part.std(correction=0) if len(part) else torch.tensor(torch.nan) for part in (above, below)]
-    deciles = torch.quantile(distance, torch.tensor([0.9, 0.1]))
+    spread = [part.std(correction=0) if len(part) else distance.new_tensor(torch.nan) for part in (above, below)]
+    deciles = torch.quantile(distance, distance.new_tensor([0.9, 0.1]))
     return torch.stack([distance.max(), distance.min(), above.mean(), spread[0], below.mean(), spread[1], *deciles])
 
 

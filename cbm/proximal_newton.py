@@ -155,10 +155,11 @@ class Descent:
     def _balance(self) -> None:
         """Newton steps in the biases until mean probabilities equal class frequencies."""
         loss = self.problem.loss
+        rounding = max(10 * torch.finfo(self.weight.dtype).eps, 1e-11)
         for _ in range(8):
             p = loss.probabilities(self._logits)
             excess = (p - loss.target).mean(1, dtype=torch.float64)
-            if float(loss.odds(excess).max()) < 1e-6:
+            if float(loss.odds(excess).max()) < rounding:
                 return
             step = -torch.linalg.pinv(loss.bias_curvature(p).double(), hermitian=True) @ excess
             if not self._shift_biases(step.clamp(-2, 2).to(p.dtype)):
@@ -327,24 +328,24 @@ def descend(descent: Descent, *, tolerance: float, on_progress: OnProgress = sil
 
     Ends early when several rounds in a row gain nothing that floating point can see.
     """
-    idle, first = 0, 0.0
+    idle, first, objective, gap = 0, 0.0, np.inf, np.inf
     for _ in range(ROUNDS):
-        before = descent.objective
         gradient = descent.certify()
-        gap = descent.gap / abs(descent.objective)
+        gained = objective - descent.objective > 1e-3 * tolerance * descent.objective
+        narrowed = descent.gap < 0.9 * gap
+        objective, gap = descent.objective, descent.gap
         first = first or gap
-        if gap <= tolerance:
-            on_progress(1.0, f"gap {gap:.1e}")
+        if gap <= tolerance * objective:
+            on_progress(1.0, "solved")
             return True
-        on_progress(_done(gap, first, tolerance), f"gap {gap:.1e}")
-        gained = before - descent.objective
-        idle = idle + 1 if gained < 1e-3 * tolerance * abs(descent.objective) else 0
+        on_progress(_done(gap / first, tolerance * objective / first), f"gap {gap / objective:.1e}")
+        idle = 0 if gained or narrowed else idle + 1
         if idle == 3:
             break
-        descent.improve(gradient, enough=0.02 * min(descent.gap, 5 * tolerance * descent.objective))
+        descent.improve(gradient, enough=0.02 * min(gap, 5 * tolerance * objective))
     return False
 
 
-def _done(gap: float, first: float, tolerance: float) -> float:
-    """Share of the way from the first gap to the tolerance, on a logarithmic scale."""
-    return float(np.clip(np.log(first / gap) / np.log(first / tolerance), 0, 1)) if first > tolerance else 1.0
+def _done(gap: float, goal: float) -> float:
+    """Share of the way to the goal, on a logarithmic scale that starts at 1."""
+    return float(np.clip(np.log(gap) / np.log(goal), 0, 1)) if goal < 1 else 0.0

@@ -17,10 +17,13 @@ from cbm.errors import DataError
 Array = NDArray[np.float64]
 Planes = tuple[Float[Tensor, "k d"], Float[Tensor, "k"]]
 Dual = tuple[Array, float]
+Solver = Callable[[Array, Array, float, float], Dual]
 TOLERANCE = 1e-5  # of libsvm; its usual 1e-3 leaves the primal up to 10 % above the optimum where C is large
 
 
-def fit_svms(x: Float[Tensor, "k n d"], positive: Bool[Tensor, "n"], c: float) -> Planes:
+def fit_svms(
+    x: Float[Tensor, "k n d"], positive: Bool[Tensor, "n"], c: float, *, tolerance: float = TOLERANCE
+) -> Planes:
     """Vectors `[k d]` and intercepts `[k]` of the hyperplanes that separate positive from negative images.
 
     Each minimises ``|w|^2 / 2 + c * sum_i max(0, 1 - t_i (w.x_i + b))`` with ``t_i`` = 1 or -1.
@@ -31,23 +34,27 @@ def fit_svms(x: Float[Tensor, "k n d"], positive: Bool[Tensor, "n"], c: float) -
         For each concept its `n` embeddings. Take a large common mean off first, for accuracy in float32.
     positive
         Which of them show the concept; the same places for every concept.
+    tolerance
+        Largest violation of the optimality conditions, in units of the margin.
 
     Raises
     ------
     DataError
         If one side has no image.
     """
-    return fit_svm_grid(x, positive, (c,))[0]
+    return fit_svm_grid(x, positive, (c,), tolerance=tolerance)[0]
 
 
-def fit_svm_grid(x: Float[Tensor, "k n d"], positive: Bool[Tensor, "n"], cs: Sequence[float]) -> list[Planes]:
+def fit_svm_grid(
+    x: Float[Tensor, "k n d"], positive: Bool[Tensor, "n"], cs: Sequence[float], *, tolerance: float = TOLERANCE
+) -> list[Planes]:
     """The same for several penalties; costs little more than one, because the Gram matrices are shared."""
     gram = torch.bmm(x, x.transpose(1, 2))
-    return [planes(x, *solve_duals(gram, positive, c)) for c in cs]
+    return [planes(x, *solve_duals(gram, positive, c, tolerance=tolerance)) for c in cs]
 
 
 def solve_duals(
-    gram: Float[Tensor, "k n n"], positive: Bool[Tensor, "n"], c: float
+    gram: Float[Tensor, "k n n"], positive: Bool[Tensor, "n"], c: float, *, tolerance: float = TOLERANCE
 ) -> tuple[Float[Tensor, "k n"], Float[Tensor, "k"]]:
     """Signed dual coefficients (zero but on support vectors) and intercepts.
 
@@ -59,7 +66,7 @@ def solve_duals(
     if bool(positive.all()) or not bool(positive.any()):
         raise DataError("a hyperplane needs images of both sides", hint="annotate images with and without the concept")
     sides, solve = positive.double().numpy(), _solver()
-    duals = [solve(matrix.double().numpy(), sides, c) for matrix in gram]
+    duals = [solve(matrix.double().numpy(), sides, c, tolerance) for matrix in gram]
     coefficients = torch.from_numpy(np.stack([coefficient for coefficient, _ in duals]))
     return coefficients.to(gram.dtype), torch.tensor([intercept for _, intercept in duals], dtype=gram.dtype)
 
@@ -69,7 +76,7 @@ def planes(x: Float[Tensor, "k n d"], coefficients: Float[Tensor, "k n"], interc
     return torch.bmm(coefficients[:, None], x)[:, 0], intercepts
 
 
-def _solver() -> Callable[[Array, Array, float], Dual]:
+def _solver() -> Solver:
     """libsvm without scikit-learn's checks of every call, which cost three times the solution; else with them."""
     try:
         from sklearn.svm._libsvm import fit, set_verbosity_wrap
@@ -77,17 +84,17 @@ def _solver() -> Callable[[Array, Array, float], Dual]:
         return _checked_libsvm
     set_verbosity_wrap(0)
 
-    def solve(gram: Array, sides: Array, c: float) -> Dual:
-        support, _, _, values, intercept, *_ = fit(gram, sides, kernel="precomputed", C=c, tol=TOLERANCE)
+    def solve(gram: Array, sides: Array, c: float, tolerance: float) -> Dual:
+        support, _, _, values, intercept, *_ = fit(gram, sides, kernel="precomputed", C=c, tol=tolerance)
         return _dual(len(sides), support, -values[0], -float(intercept[0]))
 
     return solve
 
 
-def _checked_libsvm(gram: Array, sides: Array, c: float) -> Dual:
+def _checked_libsvm(gram: Array, sides: Array, c: float, tolerance: float) -> Dual:
     from sklearn.svm import SVC
 
-    machine = SVC(C=c, kernel="precomputed", tol=TOLERANCE).fit(gram, sides)
+    machine = SVC(C=c, kernel="precomputed", tol=tolerance).fit(gram, sides)
     return _dual(len(sides), machine.support_, machine.dual_coef_[0], float(machine.intercept_[0]))
 
 
