@@ -106,7 +106,7 @@ def _pose(traits: Mapping[str, str], rng: Generator, size: int) -> Pose:
 def _expose(rgb: np.ndarray, rng: Generator) -> None:
     """Light, colour of the light, and the sensor's noise, in place."""
     rgb *= rng.uniform(0.86, 1.1) * (1 + rng.normal(0, 0.022, 3)).astype(np.float32)
-    rgb += rng.standard_normal(rgb.shape[:2], dtype=np.float32)[..., None] * np.float32(rng.uniform(0.004, 0.014))
+    rgb += rng.standard_normal(rgb.shape[:2], dtype=np.float32)[..., None] * np.float32(rng.uniform(0.002, 0.009))
 
 
 def write_birds(

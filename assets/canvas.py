@@ -78,7 +78,7 @@ class Canvas:
     def paint(
         self,
         outline: Points | Sequence[Points],
-        colour: Sequence[float] | Float[np.ndarray, "..."],
+        colour: Sequence[float] | Float[np.ndarray, ...],
         *,
         part: int | None = None,
         opacity: float = 1.0,
@@ -112,7 +112,7 @@ class Canvas:
         self,
         window: tuple[slice, slice],
         cover: Float[np.ndarray, "h w"],
-        colour: Sequence[float] | Float[np.ndarray, "..."],
+        colour: Sequence[float] | Float[np.ndarray, ...],
         shade: Float[np.ndarray, "h w"] | None = None,
     ) -> None:
         """Mix a colour into a window by coverage."""

@@ -120,6 +120,18 @@ def sample_cell_mix(rng: Generator) -> Cell:
     return Cell("", _consistent({group: str(rng.choice(values)) for group, values in GROUPS.items()}, rng))
 
 
+def usual_traits() -> dict[str, list[str]]:
+    """Return the attributes that each class has most often."""
+    groups = list(GROUPS)[:-1]
+    return {
+        kind: [
+            _named(group, words.split(",")[0].rstrip(" 0123456789"))
+            for group, words in zip(groups, row.split("|"), strict=True)
+        ]
+        for kind, row in _USUAL.items()
+    }
+
+
 def render_cell(
     cell: Cell, rng: Generator, laboratory: str = "A", size: int = SIZE
 ) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:

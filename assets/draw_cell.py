@@ -217,7 +217,7 @@ class _Cell:
         rgb *= np.array(lab.tint, dtype=np.float32) * np.float32(self.rng.uniform(0.93, 1.04))
         radius = lab.blur * self.rng.uniform(0.6, 1.4)
         soft = Image.fromarray(self.canvas.to_bytes()).filter(ImageFilter.GaussianBlur(radius))
-        noise = self.rng.standard_normal(self.canvas.parts.shape, dtype=np.float32) * 1.8
+        noise = self.rng.standard_normal(self.canvas.parts.shape, dtype=np.float32) * 1.2
         return (np.clip(np.asarray(soft) + noise[..., None], 0, 255) + 0.5).astype(np.uint8)
 
 

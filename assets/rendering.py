@@ -160,7 +160,7 @@ def _second_process(order: _Order) -> subprocess.Popen[bytes]:
     )
 
 
-def _write_png(path: Path, picture: UInt8[np.ndarray, "..."]) -> None:
+def _write_png(path: Path, picture: UInt8[np.ndarray, ...]) -> None:
     draft = path.with_suffix(f".{os.getpid()}.tmp")
     Image.fromarray(picture).save(draft, format="PNG", compress_level=1)
     draft.replace(path)
