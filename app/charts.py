@@ -18,6 +18,7 @@ RAISES, LOWERS, NEUTRAL, FAINT = "#4a8fd1", "#d9783a", "#8b929c", "rgba(139, 146
 BEFORE, AFTER = NEUTRAL, RAISES
 MINUS = "\N{MINUS SIGN}"
 ROW, FRAME = 26, 46  # pixels of a row of a horizontal chart, and of its axis and margins
+SAME = 0.0005  # a change of probability that is not drawn
 LONGEST = 34  # characters of a name that a label has room for
 
 
@@ -163,9 +164,16 @@ def before_after(
     Used for class probabilities while a person intervenes.
     """
     rows = list(range(len(names)))
+    gains = [a - b if abs(a - b) > SAME else 0.0 for b, a in zip(before, after, strict=True)]
     joins = [
-        go.Scatter(x=[b, a], y=[r, r], mode="lines", line={"color": _colour(a - b), "width": 3}, hoverinfo="skip")
-        for r, b, a in zip(rows, before, after, strict=True)
+        go.Scatter(
+            x=[x for r in rows if gains[r] * sign > 0 for x in (before[r], after[r], None)],
+            y=[r for r in rows if gains[r] * sign > 0 for _ in range(3)],
+            mode="lines",
+            line={"color": _colour(sign), "width": 3},
+            hoverinfo="skip",
+        )
+        for sign in (1, -1)
     ]
     shown = [_percent(v) if percent else signed(v) for v in after]
     was = go.Scatter(
@@ -185,7 +193,7 @@ def before_after(
         y=rows,
         mode="markers+text",
         name="yours",
-        marker={"symbol": "circle", "size": 11, "color": [_colour(a - b) for b, a in zip(before, after, strict=True)]},
+        marker={"symbol": "circle", "size": 11, "color": [_colour(gain) for gain in gains]},
         text=[f"  {text}" for text in shown],
         textposition="middle right",
         cliponaxis=False,
@@ -283,8 +291,9 @@ def sankey(links: Sequence[tuple[str, str, float]]) -> dict[str, Any]:
             "source": "k:" + concept,
             "target": "c:" + class_,
             "value": abs(weight),
-            "lineStyle": {"color": _colour(weight), "opacity": 0.55, "type": "solid" if weight > 0 else "dashed"},
-            "edgeLabel": {"show": True, "formatter": signed(weight), "fontSize": 10, "color": NEUTRAL},
+            "lineStyle": {"color": _colour(weight), "opacity": 0.5},
+            "edgeLabel": {"show": weight < 0, "formatter": signed(weight), "fontSize": 10, "color": LOWERS},
+            "tooltip": {"formatter": _hover(f"{concept} → {class_}", signed(weight), "")},
         }
         for concept, class_, weight in links
     ]
@@ -304,7 +313,7 @@ def sankey(links: Sequence[tuple[str, str, float]]) -> dict[str, Any]:
         "emphasis": {"focus": "adjacency"},
         "label": {"fontSize": 12, "width": 155, "overflow": "truncate"},
     }
-    return {"series": [series], "animation": False}
+    return {"series": [series], "tooltip": {"trigger": "item", "confine": True}, "animation": False}
 
 
 def sankey_nodes(links: Sequence[tuple[str, str, float]]) -> list[tuple[str, str]]:

@@ -50,9 +50,6 @@ def decided(scene: ui.Scene, why: Explanation) -> None:
         )
         if clicked and clicked[0].get("customdata") in scene.model.concepts:
             ui.select(concept=str(clicked[0]["customdata"]))
-        st.caption(
-            f"The other {len(others)} concepts add {charts.signed(rest)} together. Click a bar to see its concept."
-        )
     with adds_up:
         sums = [("bias", why.bias), *parts, ("other concepts", rest), ("residual", why.residual), ("logit", why.logit)]
         ui.chart(
@@ -220,9 +217,7 @@ def header(scene: ui.Scene) -> None:
 
 scene = ui.scene()
 header(scene)
-if not scene.model.concepts:
-    ui.empty("This model has no concepts", "It is a yardstick to compare with; choose another model at the left.")
-    st.stop()
+ui.need_concepts(scene)
 view = st.segmented_control(
     "What to explain", [IMAGE, CLASS], default=IMAGE, required=True, key="view", bind="query-params",
     label_visibility="collapsed",

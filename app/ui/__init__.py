@@ -1,7 +1,8 @@
 """What the screens share: the selection, the loaded values, and the pieces that every page is made of."""
 
-from app.ui.gallery import browse, class_choice, spoken, strip, verdict
-from app.ui.loaded import Scene, edited, outcome, scene, sidebar, thumbnails, workspace
+from app.ui.gallery import browse, class_choice, concept_choice, row, spoken, strip, verdict
+from app.ui.loaded import Scene, compared, edited, need_concepts, outcome, scene, sidebar, thumbnails, workspace
+from app.ui.past import undo_redo
 from app.ui.pieces import (
     FOLDER,
     callback,
@@ -17,6 +18,7 @@ from app.ui.pieces import (
     reproduce,
     screen_exists,
     show_problems,
+    table,
     twin,
 )
 from app.ui.recipes import command, script
@@ -32,6 +34,8 @@ __all__ = [
     "chart",
     "class_choice",
     "command",
+    "compared",
+    "concept_choice",
     "edge",
     "edited",
     "empty",
@@ -42,6 +46,7 @@ __all__ = [
     "guarded",
     "header",
     "keep",
+    "need_concepts",
     "number",
     "outcome",
     "parameters",
@@ -50,6 +55,7 @@ __all__ = [
     "plural",
     "problem",
     "reproduce",
+    "row",
     "scene",
     "screen_exists",
     "script",
@@ -60,9 +66,11 @@ __all__ = [
     "signed",
     "spoken",
     "strip",
+    "table",
     "thumbnails",
     "title",
     "twin",
+    "undo_redo",
     "verdict",
     "workspace",
 ]

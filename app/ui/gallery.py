@@ -7,7 +7,7 @@ import streamlit as st
 
 from app import cases, charts
 from app.ui.loaded import Scene, thumbnails
-from app.ui.pieces import chart
+from app.ui.pieces import chart, go_to
 from app.ui.selection import select, selection
 from app.ui.text import escape, percent, plural
 
@@ -59,24 +59,51 @@ def _go(scene: Scene, label: str, positions: np.ndarray, current: int, by: int, 
     st.button(label, shortcut=shortcut, icon=icon, on_click=select, kwargs={"image": target}, key=f"go_{label}")
 
 
-def strip(scene: Scene, positions: Sequence[int], *, key: str, current: int = -1, columns: int = PER_STRIP) -> None:
-    """Pictures side by side; the button under each names its prediction and selects it."""
+def strip(
+    scene: Scene,
+    positions: Sequence[int],
+    *,
+    key: str,
+    current: int = -1,
+    columns: int = PER_STRIP,
+    open_in: str = "",
+) -> None:
+    """Pictures side by side; the button under each names its prediction and selects it, or opens a screen with it."""
     pictures = thumbnails(scene, positions)
     with st.grid(columns, min_column_width=86, gap="small"):
         for place, position in enumerate(int(p) for p in positions):
             with st.container(gap="xsmall"):
                 if position in pictures:
                     st.image(pictures[position], width="stretch", alt=spoken(scene, position), output_format="JPEG")
-                _pick(scene, position, key=f"{key}_{place}", here=position == current)
+                if open_in:
+                    go_to(open_in, _said(scene, position), icon=_mark(scene, position), image=scene.data.ids[position])
+                else:
+                    _pick(scene, position, key=f"{key}_{place}", here=position == current)
+
+
+def row(scene: Scene, positions: Sequence[int], *, note: str) -> None:
+    """Pictures side by side, only to look at."""
+    pictures = thumbnails(scene, positions)
+    st.caption(escape(note))
+    with st.grid(max(1, len(positions)), min_column_width=48, gap="xsmall"):
+        for position in positions:
+            if position in pictures:
+                st.image(pictures[position], width="stretch", alt=spoken(scene, position), output_format="JPEG")
+
+
+def _said(scene: Scene, position: int) -> str:
+    return escape(scene.model.classes[scene.outcome.predictions[position]], 18)
+
+
+def _mark(scene: Scene, position: int) -> str | None:
+    return ":material/close:" if scene.outcome.wrong[position] else None
 
 
 def _pick(scene: Scene, position: int, *, key: str, here: bool) -> None:
-    wrong = bool(scene.outcome.wrong[position])
-    said = scene.model.classes[scene.outcome.predictions[position]]
     st.button(
-        escape(said, 18),
+        _said(scene, position),
         key=key,
-        icon=":material/close:" if wrong else None,
+        icon=_mark(scene, position),
         type="primary" if here else "tertiary",
         width="stretch",
         help=escape(spoken(scene, position), 200),
@@ -121,6 +148,18 @@ def class_choice(scene: Scene, label: str) -> str:
 
 def _choose_class() -> None:
     select(class_=st.session_state["choose_class"])
+
+
+def concept_choice(scene: Scene, label: str) -> str:
+    """A choice of the concept that is looked at, part of the selection; the first one until one is chosen."""
+    chosen = selection().concept
+    st.session_state["choose_concept"] = chosen if chosen in scene.model.concepts else scene.model.concepts[0]
+    st.selectbox(label, scene.model.concepts, key="choose_concept", on_change=_choose_concept)
+    return str(st.session_state["choose_concept"])
+
+
+def _choose_concept() -> None:
+    select(concept=st.session_state["choose_concept"])
 
 
 def spoken(scene: Scene, position: int) -> str:

@@ -18,6 +18,7 @@ from app.ui.pieces import empty
 from app.ui.selection import select, selection
 from app.workspace import Workspace, open_workspace
 from cbm.edits import Edit, apply, dumps
+from probes.compare import Comparison, compare
 
 if TYPE_CHECKING:
     from app.datasets import DatasetRow
@@ -118,6 +119,13 @@ def _load(ws: Workspace, dataset: "DatasetRow", row: "ModelRow", branch: str) ->
     )
 
 
+def need_concepts(scene: Scene) -> None:
+    """End the page with a note when the model is a yardstick without concepts."""
+    if not scene.model.concepts:
+        empty("This model has no concepts", "It is a yardstick to compare with; choose another model at the left.")
+        st.stop()
+
+
 def outcome(scene: Scene, edits: "Sequence[Edit]") -> Outcome:
     """What the fitted model with these edits says of every image; for previews."""
     script = dumps(edits)
@@ -128,6 +136,14 @@ def outcome(scene: Scene, edits: "Sequence[Edit]") -> Outcome:
 def edited(scene: Scene, edits: "Sequence[Edit]") -> "ConceptModel":
     """The fitted model with these edits."""
     return _edited(scene.row.fingerprint, dumps(edits), scene.fitted, tuple(edits))
+
+
+def compared(scene: Scene, before: "Sequence[Edit]", after: "Sequence[Edit]", split: str) -> Comparison:
+    """What changes on a split from one list of edits to another."""
+    key = (
+        f"{scene.row.fingerprint}|{scene.dataset.fingerprint}|{len(scene.data)}|{dumps(before)}|{dumps(after)}|{split}"
+    )
+    return _compared(key, edited(scene, before), edited(scene, after), scene.data, split)
 
 
 def thumbnails(scene: Scene, positions: Sequence[int], size: int = 192) -> dict[int, bytes]:
@@ -155,6 +171,13 @@ def _edited(fingerprint: str, script: str, _fitted: "ConceptModel", _edits: tupl
 @st.cache_resource(show_spinner=False, max_entries=16)
 def _outcome(key: str, _model: "ConceptModel", _data: "TrainingSet") -> Outcome:
     return cases.outcome(_model, _data)
+
+
+@st.cache_resource(show_spinner=False, max_entries=256)
+def _compared(
+    key: str, _before: "ConceptModel", _after: "ConceptModel", _data: "TrainingSet", split: str
+) -> Comparison:
+    return compare(_before, _after, _data, split)
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)

@@ -1,7 +1,7 @@
 """The pieces that every screen is made of: headings, error boxes, pictures, charts with their tables, commands to copy."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -115,7 +115,7 @@ def screen_exists(screen: str) -> bool:
     return (FOLDER / f"{screen}.py").is_file()
 
 
-def go_to(screen: str, label: str, *, icon: str = ":material/arrow_forward:", **changes: str) -> None:
+def go_to(screen: str, label: str, *, icon: str | None = ":material/arrow_forward:", **changes: str) -> None:
     """A link to another screen ("explain") with the current selection and some changes."""
     if screen_exists(screen):
         st.page_link(FOLDER / f"{screen}.py", label=label, icon=icon, query_params=parameters(**changes))
@@ -144,6 +144,13 @@ def chart(
             if table is not None:
                 twin(table, key=key, alt=alt)
     return state.selection.points if on_select == "rerun" else ()
+
+
+def table(rows: Iterable[Sequence[object]], columns: Sequence[str]) -> "pd.DataFrame":
+    """Rows as a table, for the twin of a chart."""
+    import pandas as pd
+
+    return pd.DataFrame(list(rows), columns=list(columns))
 
 
 def twin(table: "pd.DataFrame", *, key: str, alt: str) -> None:

@@ -89,14 +89,14 @@ def test_every_figure_is_transparent():
     assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0, 0, 0, 0)"
 
 
-def test_sankey_numbers_its_nodes_as_promised_and_dashes_negative_weights():
+def test_sankey_numbers_its_nodes_as_promised_and_writes_out_negative_weights():
     links = [("water", "tern", 2.0), ("water", "rail", -1.0), ("stripes", "rail", 0.5)]
     series = charts.sankey(links)["series"][0]
 
     assert charts.sankey_nodes(links) == [("k:", "water"), ("k:", "stripes"), ("c:", "tern"), ("c:", "rail")]
     assert [node["name"] for node in series["data"]] == ["k:water", "k:stripes", "c:tern", "c:rail"]
     assert [edge["value"] for edge in series["links"]] == [2.0, 1.0, 0.5]
-    assert [edge["lineStyle"]["type"] for edge in series["links"]] == ["solid", "dashed", "solid"]
+    assert [edge["edgeLabel"]["show"] for edge in series["links"]] == [False, True, False]
 
 
 def test_a_concept_and_a_class_of_one_name_stay_two_nodes():

@@ -1,0 +1,117 @@
+"""Home: what is here, and the way from a decision to a corrected model in a few steps."""
+
+import numpy as np
+import streamlit as st
+
+from app import cases, jobs, store, ui
+from app.datasets import DatasetRow
+from app.models import ModelRow
+from cbm.edits import DropConcept, PruneWeight
+
+
+def steps(scene: ui.Scene, tour: cases.Tour) -> None:
+    """The guided path: each step says what to look at and leads to the screen, with the right things selected."""
+    concept, image = scene.fitted.concepts[tour.concept], scene.data.ids[tour.image]
+    here = {"image": image, "concept": concept, "class_": ""}
+    label = scene.data.classes[int(scene.data.labels[tour.image])]
+    said = scene.fitted.classes[int(ui.outcome(scene, ()).predictions[tour.image])]
+    pruned = any(isinstance(e, PruneWeight | DropConcept) and e.concept == concept for e in scene.history.edits)
+    name, split = ui.escape(concept), ui.escape(tour.split)
+    path = [
+        ("explain", "See what decided", f"The model takes this {ui.escape(label)} for a {ui.escape(said)}. Which concepts "
+         f"say so? Look for **{name}**.", "Explain this image"),
+        ("intervene", "Change your mind about one", f"Move **{name}** and watch the decision follow.", "Move it"),
+        ("edit", "Take the reason away", f"Prune **{name}** for every class. The preview shows accuracy on {split}, where it "
+         f"was {ui.percent(tour.accuracy)} against {ui.percent(tour.elsewhere)} elsewhere.", "Prune it"),
+        ("edit", "Take it back, and again", "Undo and redo are on the same screen, and stay after a refresh.", "Undo or redo"),
+        ("export", "Take the model away", "As a bundle of plain files, with its edits written down.", "Export"),
+    ]  # fmt: skip
+    path = [step for step in path if ui.screen_exists(step[0])]
+    for number, (column, (screen, title, body, action)) in enumerate(
+        zip(st.columns(len(path), gap="small"), path, strict=True), start=1
+    ):
+        with column, st.container(border=True, height="stretch", gap="small"):
+            st.markdown(f":gray[{number}]  **{title}**")
+            st.markdown(body)
+            if title == "Take the reason away" and pruned:
+                st.badge("done", icon=":material/check:", color="blue")
+            st.space("stretch")
+            ui.go_to(screen, action, **here)
+
+
+def guided(scene: ui.Scene) -> None:
+    """A mistake with its picture, and the steps that lead from it to a better model."""
+    tour = cases.tour(scene.fitted, scene.data, ui.outcome(scene, ()))
+    if tour is None:
+        return
+    concept = scene.fitted.concepts[tour.concept]
+    st.subheader("From a mistake to a better model", anchor=False)
+    st.markdown(
+        f"On the split **{ui.escape(tour.split)}** the model is right on {ui.percent(tour.accuracy)} of the images, and on "
+        f"{ui.percent(tour.elsewhere)} elsewhere. One concept is to blame more than any other: **{ui.escape(concept)}**."
+    )
+    mistakes = np.flatnonzero((scene.data.splits == tour.split) & ui.outcome(scene, ()).wrong)
+    first = [tour.image, *(int(p) for p in mistakes if p != tour.image)][:10]
+    ui.strip(scene, first, key="mistakes", open_in="explain")
+    steps(scene, tour)
+
+
+def model_card(row: ModelRow) -> None:
+    """A model in a line, with the way in."""
+    with st.container(border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        edits = ui.plural(row.edits, "edit") if row.edits else "no edits"
+        st.markdown(
+            f"**{ui.escape(row.name)}**  \n:gray[{ui.escape(row.method)} on {ui.escape(row.dataset or '-')}, {edits}]"
+        )
+        ui.go_to("explain", "Explain", dataset=row.dataset or "", model=row.name)
+
+
+def dataset_card(row: DatasetRow) -> None:
+    """A data set in a line, with the way in."""
+    with st.container(border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        splits = ", ".join(f"{n:,} {ui.escape(name)}" for name, n in row.splits.items())
+        st.markdown(
+            f"**{ui.escape(row.name)}**  \n:gray[{ui.plural(row.size, 'image')} of "
+            f"{ui.plural(len(row.classes), 'class', 'classes')}: {splits}]"
+        )
+        ui.go_to("data", "Look", dataset=row.name)
+
+
+@st.fragment(run_every="3s")
+@ui.guarded
+def running() -> None:
+    """Jobs that wait or run, with how far they are."""
+    for job in jobs.jobs(ui.workspace(), active=True)[:5]:
+        left = f", about {job.eta:.0f} s left" if job.eta else ""
+        st.progress(min(max(job.progress, 0.0), 1.0), f"{ui.escape(job.kind)}: {ui.escape(job.message, 120)}{left}")
+
+
+def overview() -> None:
+    """Data sets and models, side by side."""
+    ws = ui.workspace()
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.subheader("Models", anchor=False)
+        models = store.models(ws)
+        for row in models[:8]:
+            model_card(row)
+        if not models:
+            ui.empty(
+                "No model yet", "Build one from a data set and a bank of concepts.", screen="build", action="Build"
+            )
+    with right:
+        st.subheader("Data sets", anchor=False)
+        for row in store.datasets(ws)[:8]:
+            dataset_card(row)
+
+
+ui.header(
+    "Pellucid",
+    "See which concepts decided, change your mind about one, keep the change, take the model away.",
+    command=ui.command("models", "list"),
+)
+if jobs.jobs(ui.workspace(), active=True):
+    running()
+scene = ui.scene()
+guided(scene)
+overview()

@@ -1,0 +1,203 @@
+"""Intervene: change your mind about some concepts of one image and watch the decision follow."""
+
+import streamlit as st
+import torch
+
+from app import charts, store, ui
+from cbm.bottleneck import Clamp, clamp_of
+from cbm.edits import SetScore
+from cbm.explain import explain, rank_changes
+
+SHOWN, CLASSES = 8, 6
+
+
+@st.fragment
+@ui.guarded
+def desk(scene: ui.Scene) -> None:
+    """The picture and what becomes of the decision at the left, the concepts to move at the right."""
+    image = scene.data.ids[scene.image]
+    moved = known_draft(scene, image)
+    looks, moves = st.columns([1, 1.55], gap="large")
+    with moves:
+        sliders(scene, image, moved)
+    with looks:
+        consequences(scene, image, moved)
+
+
+def known_draft(scene: ui.Scene, image: str) -> dict[str, float]:
+    """What the person said of this image so far, for the concepts that the model still has."""
+    kept = store.draft(scene.ws, scene.row.name, image)
+    return {name: value for name, value in kept.items() if name in scene.model.concepts}
+
+
+def consequences(scene: ui.Scene, image: str, moved: dict[str, float]) -> None:
+    """The picture, the decision before and after, and every class that changed its rank."""
+    at, classes = scene.image, scene.model.classes
+    big = ui.thumbnails(scene, [at], 384)
+    if at in big:
+        st.image(big[at], width="stretch", alt=ui.spoken(scene, at), output_format="JPEG")
+    before = scene.outcome.probabilities[at]
+    after = scene.model.probabilities(scene.data.x[at][None], clamp(scene, moved))[0]
+    old, new = int(before.argmax()), int(after.argmax())
+    label = scene.data.classes[int(scene.data.labels[at])]
+    with st.container(gap="xsmall"):
+        if old == new:
+            st.markdown(f"Still **{ui.escape(classes[new])}**, {ui.percent(float(after[new]))}" if moved else
+                        f"**{ui.escape(classes[old])}**, {ui.percent(float(before[old]))}")  # fmt: skip
+        else:
+            st.markdown(
+                f"**{ui.escape(classes[old])}** becomes **{ui.escape(classes[new])}**, {ui.percent(float(after[new]))}"
+            )
+        right = classes[new] == label
+        st.badge(
+            "right" if right else f"wrong, it is {ui.escape(label)}",
+            icon=":material/check:" if right else ":material/close:",
+            color="blue" if right else "orange",
+        )
+    show_classes(scene, before, after)
+    flips(classes, before, after)
+
+
+def show_classes(scene: ui.Scene, before: torch.Tensor, after: torch.Tensor) -> None:
+    """The most probable classes, before and after."""
+    classes = scene.model.classes
+    top = torch.maximum(before, after).topk(min(CLASSES, len(classes))).indices
+    order = top[after[top].argsort(descending=True)].tolist()
+    names, old, new = [classes[c] for c in order], before[order].tolist(), after[order].tolist()
+    ui.chart(
+        charts.before_after(names, old, new, axis="probability"),
+        alt="Probabilities now: " + ", ".join(f"{n} {ui.percent(p)}" for n, p in zip(names[:3], new, strict=False)),
+        key="classes",
+        table=ui.table(zip(names, old, new, strict=True), ["class", "model", "with your changes"]),
+        note="Open circle: the model. Filled: with your changes.",
+    )
+
+
+def flips(classes: tuple[str, ...], before: torch.Tensor, after: torch.Tensor) -> None:
+    """Classes that changed places among the first five."""
+    named = [dict(zip(classes, p.tolist(), strict=True)) for p in (before, after)]
+    moves = [m for m in rank_changes(*named) if min(m[1], m[2]) <= 3][:4]
+    for name, old, new in moves:
+        arrow = ":material/arrow_upward:" if new < old else ":material/arrow_downward:"
+        st.caption(f"{arrow} {ui.escape(name)}: place {old} to {new}")
+
+
+def clamp(scene: ui.Scene, moved: dict[str, float]) -> Clamp | None:
+    """What the person said, as the library wants it."""
+    return clamp_of(scene.model.concepts, moved) if moved else None
+
+
+def sliders(scene: ui.Scene, image: str, moved: dict[str, float]) -> None:
+    """One slider a concept: those that weigh most, the selected one, those already moved, and any that is searched."""
+    why = explain(scene.model, scene.data.x[scene.image])
+    chosen = ui.selection().concept
+    also = st.multiselect(
+        "Move another concept", scene.model.concepts, key="also", bind="query-params", placeholder="Search concepts"
+    )
+    wanted = [chosen, *also, *moved, *(c.name for c in why.concepts[:SHOWN])]
+    names = [name for name in dict.fromkeys(wanted) if name in scene.model.concepts]
+    toolbar(scene, image, moved)
+    with st.container(gap="xsmall"):
+        for name in names:
+            slider(scene, image, name, moved)
+
+
+def toolbar(scene: ui.Scene, image: str, moved: dict[str, float]) -> None:
+    """What was changed, reset of everything, and the way to make it last."""
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.caption(
+            f"{ui.plural(len(moved), 'concept')} changed; kept until you reset." if moved else "Nothing changed yet."
+        )
+        with st.container(horizontal=True, width="content", gap="small"):
+            st.button(
+                "Reset all", icon=":material/restart_alt:", disabled=not moved, key="reset_all", shortcut="Alt+Backspace",
+                on_click=say, args=(scene, image, list(moved), None),
+            )  # fmt: skip
+            with st.popover("Keep as edit", icon=":material/bookmark_add:", disabled=not moved):
+                st.markdown("An edit gives these concepts the same score on **every** image, whatever it shows:")
+                st.markdown("\n".join(f"- {ui.escape(n)}: {charts.signed(v)}" for n, v in moved.items()) or "-")
+                st.button("Keep as edit", type="primary", on_click=keep, args=(scene, image, moved), key="keep")
+
+
+def slider(scene: ui.Scene, image: str, name: str, moved: dict[str, float]) -> None:
+    """A concept: its slider, "unknown", and reset. The database has the truth, so every run starts from there."""
+    k = scene.model.concept(name)
+    model = float(scene.outcome.scores[scene.image, k])
+    low, high, mean = limits(scene, k)
+    value = min(max(moved.get(name, model), low), high)
+    key = f"{scene.row.name}|{image}|{name}"
+    unknown = name in moved and abs(moved[name] - mean) < 1e-6
+    st.session_state[f"score|{key}"], st.session_state[f"unknown|{key}"] = value, unknown
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        mark = ":material/edit: " if name in moved else ""
+        st.slider(
+            f"{mark}**{ui.escape(name)}** :gray[model {charts.signed(model)}]",
+            low, high, step=(high - low) / 200, format="%+.2f", key=f"score|{key}",
+            on_change=slid, args=(scene, image, name, f"score|{key}"),
+        )  # fmt: skip
+        st.toggle(
+            "unknown", key=f"unknown|{key}", help="As if nobody had looked: the mean of the training images",
+            on_change=say, args=(scene, image, [name], None if unknown else mean),
+        )  # fmt: skip
+        st.button(
+            "Reset", icon=":material/undo:", type="tertiary", disabled=name not in moved, key=f"reset|{key}",
+            help="Back to what the model says", on_click=say, args=(scene, image, [name], None),
+        )  # fmt: skip
+
+
+def limits(scene: ui.Scene, k: int) -> tuple[float, float, float]:
+    """Range of a concept's slider, 98 % of what occurs and the model's own value, and the training mean."""
+    model, ranges = float(scene.outcome.scores[scene.image, k]), scene.ranges
+    low, high = min(float(ranges.low[k]), model), max(float(ranges.high[k]), model)
+    return low, high, min(max(float(ranges.mean[k]), low), high)
+
+
+@ui.callback
+def slid(scene: ui.Scene, image: str, name: str, key: str) -> None:
+    """Take a slider's value over, kept within its range whatever the browser sent."""
+    low, high, _ = limits(scene, scene.model.concept(name))
+    say(scene, image, [name], min(max(float(st.session_state[key]), low), high))
+
+
+@ui.callback
+def say(scene: ui.Scene, image: str, names: list[str], value: float | None) -> None:
+    """Set these concepts' scores on the image, or give them back to the model."""
+    kept = store.draft(scene.ws, scene.row.name, image)
+    rest = {name: old for name, old in kept.items() if name not in names}
+    added = {} if value is None else dict.fromkeys(names, value)
+    store.save_draft(scene.ws, scene.row.name, image, {**rest, **added})
+
+
+@ui.callback
+def keep(scene: ui.Scene, image: str, moved: dict[str, float]) -> None:
+    """Make the changes an edit of the model, for every image."""
+    past = scene.history
+    edits = [SetScore(name, value) for name, value in moved.items()]
+    store.append(scene.ws, scene.row.name, edits, branch=past.branch, expect_version=past.version)
+    store.save_draft(scene.ws, scene.row.name, image, {})
+    st.toast(f"{ui.plural(len(edits), 'edit')} kept; undo on the screen Edit.", icon=":material/bookmark_added:")
+
+
+def header(scene: ui.Scene) -> None:
+    """Title and what reproduces the screen."""
+    image = scene.data.ids[scene.image]
+    moved = known_draft(scene, image)
+    ui.header(
+        "Intervene",
+        "What would the model say if it saw this concept as you do?",
+        command=ui.command("explain", scene.row.name, image),
+        python=ui.script(
+            scene,
+            "from cbm.bottleneck import clamp_of",
+            f"x = images.x[images.ids.index({image!r})]",
+            f"cbm.explain(model, x, clamp=clamp_of(model.concepts, {moved!r}))",
+        ),
+    )
+
+
+scene = ui.scene()
+header(scene)
+ui.need_concepts(scene)
+ui.browse(scene)
+st.space("xsmall")
+desk(scene)
