@@ -149,14 +149,14 @@ def _lifespan(settings: Settings, worker: bool) -> Callable[[st.App], AbstractAs
 
 
 def start_worker(settings: Settings) -> "subprocess.Popen[bytes]":
-    """Start a job worker in a process of its own."""
+    """Start a job worker in a process of its own, which also ends when this one is killed."""
     root = str(Path(__file__).resolve().parents[1])
     paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, **settings.to_environment(), "PYTHONPATH": paths}
     return subprocess.Popen(
-        [sys.executable, "-m", "app.worker"],
+        [sys.executable, "-m", "app.worker", "--attached"],
         env=environment,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=sys.__stderr__,
         start_new_session=True,  # Ctrl-C is for the server, which then stops the worker in order
     )
@@ -171,3 +171,5 @@ def stop_worker(process: "subprocess.Popen[bytes]", grace: float) -> None:
         log.warning("the worker did not stop within %g seconds and is killed", grace + 1)
         process.kill()
         process.wait()
+    if process.stdin is not None:
+        process.stdin.close()

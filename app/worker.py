@@ -256,17 +256,26 @@ def main(argv: list[str] | None = None) -> int:
     """Run a worker until SIGTERM or Ctrl-C; `python -m app.worker` and `pellucid worker` come here."""
     parser = argparse.ArgumentParser(prog="pellucid worker", description="take jobs from the queue and run them")
     parser.add_argument("--drain", action="store_true", help="stop when no job waits")
+    parser.add_argument("--attached", action="store_true", help="stop when standard input closes")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    if arguments.attached:
+        threading.Thread(target=_stop_at_end_of_input, args=(stop,), daemon=True).start()
     ws = open_workspace(Settings.from_environment(os.environ))
     try:
         run(ws, drain=arguments.drain, stop=stop)
     finally:
         ws.close()
     return 0
+
+
+def _stop_at_end_of_input(stop: threading.Event) -> None:
+    while os.read(sys.stdin.fileno(), 4096):  # not through sys.stdin, whose lock would be held when we end
+        pass
+    stop.set()
 
 
 if __name__ == "__main__":

@@ -95,3 +95,11 @@ def test_the_worker_starts_and_stops_in_order(settings):
     asgi.stop_worker(process, grace=20)
 
     assert process.returncode in (0, -signal.SIGTERM)  # the latter when it was asked before it could listen
+
+
+def test_a_worker_whose_server_was_killed_ends_too(settings):
+    process = asgi.start_worker(settings)
+
+    process.stdin.close()
+
+    assert process.wait(30) == 0
