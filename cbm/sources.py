@@ -134,8 +134,9 @@ def bank_from_examples(
     if len(kept) < len(training.concepts):
         left_out = [name for k, name in enumerate(training.concepts) if k not in set(kept)]
         log.warning("left out %d concepts with too few images: %s", len(left_out), ", ".join(left_out))
+    names = tuple(training.concepts[k] for k in kept)
     bank = ConceptBank(
-        names=tuple(training.concepts[k] for k in kept),
+        names=names,
         vectors=cavs.vectors[kept],
         intercepts=cavs.intercepts[kept],
         origin=tuple(
@@ -145,7 +146,7 @@ def bank_from_examples(
         quality=tuple(cavs.quality[k] for k in kept),
         encoder_id=training.encoder_id,
         contract=training.contract,
-        groups={name: training.concept_groups[name] for name in training.concepts if name in training.concept_groups},
+        groups={name: training.concept_groups[name] for name in names if name in training.concept_groups},
     )
     return _measured_on_val(bank, training, kept) if "val" in training.split_names else bank
 
