@@ -43,7 +43,7 @@ _BILLS = {
 _BODY = ((74, 34), (91, 42), (103, 58), (101, 76), (88, 91), (66, 98), (46, 93), (33, 83), (40, 65), (56, 47))
 _HEAD = ellipse((88, 41), (18.5, 17.5))
 _CROWN = ((106, 37), (102, 29), (94, 23), (84, 22), (74, 27), (69, 39), (73, 45), (79, 37), (92, 33))
-_WING = ((75, 61), (66, 51), (52, 54), (37, 65), (23, 80), (15, 91), (29, 92), (48, 90), (64, 83), (74, 73))
+_WING = ((75, 61), (66, 51), (52, 54), (40, 62), (31, 72), (27, 81), (36, 85), (50, 86), (64, 82), (74, 73))
 _MASK = ((107, 39), (98, 33), (86, 32), (73, 38), (68, 48), (76, 50), (88, 47), (100, 46))
 _CRESTS = (
     ((96, 28), (90, 14), (76, 3), (82, 16), (84, 28)),
@@ -147,11 +147,11 @@ class _Bird:
             self._shape(strokes, colour * near, "legs")
 
     def _tail(self) -> None:
-        long = 1.0 if self.traits["tail length"] == "long tail" else 0.52
+        long = 1.0 if self.traits["tail length"] == "long tail" else 0.6
         angle = np.pi - self.rng.uniform(0.08, 0.38)
         along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
-        outline, fan = _tail_outline(self.traits["tail shape"], 46 * long)
-        root = np.array([44.0, 82.0])
+        outline, fan = _tail_outline(self.traits["tail shape"], 42 * long)
+        root = np.array([40.0, 82.0])
 
         def put(points: np.ndarray) -> Points:
             return root + points[:, :1] * along + points[:, 1:] * across
@@ -289,7 +289,7 @@ def _tail_outline(shape: str, length: float) -> tuple[Points, list[tuple[float, 
         ]
         return np.array(points, dtype=float), [(length * 0.95, -16), (length * 0.95, 16), (length * 0.6, 0)]
     if shape == "pointed tail":
-        points = [(-10, -8), (length * 0.4, -8), (length * 1.12, 0), (length * 0.4, 8), (-10, 8)]
+        points = [(-10, -8), (length * 0.55, -7.5), (length * 1.12, 0), (length * 0.55, 7.5), (-10, 8)]
         return np.array(points, dtype=float), [(length, 0.0)]
     if shape == "square tail":
         points = [(-10, -8), (length, -10), (length, 10), (-10, 8)]
