@@ -137,7 +137,8 @@ def _centre(image: Image.Image, size: tuple[int, int], fill: int) -> Image.Image
 def _normalised_levels(mean: Triple, std: Triple) -> Float[np.ndarray, "3 256"]:
     levels = np.arange(256, dtype=np.float32) / np.float32(255)
     centre, spread = np.array([mean, std], dtype=np.float32)
-    return (levels - centre[:, None]) / spread[:, None]
+    table: np.ndarray = (levels - centre[:, None]) / spread[:, None]
+    return table
 
 
 def _pair(size: object) -> tuple[int, int]:
