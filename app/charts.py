@@ -191,16 +191,22 @@ def before_after(
     now = go.Scatter(
         x=list(after),
         y=rows,
-        mode="markers+text",
+        mode="markers",
         name="yours",
         marker={"symbol": "circle", "size": 11, "color": [_colour(gain) for gain in gains]},
-        text=[f"  {text}" for text in shown],
-        textposition="middle right",
-        cliponaxis=False,
         hovertext=[_hover(n, text, "with your changes") for n, text in zip(names, shown, strict=True)],
         hoverinfo="text",
     )
-    figure = _rows_figure([*joins, was, now], [label(name) for name in names], axis)
+    values = go.Scatter(
+        x=[max(pair) for pair in zip(before, after, strict=True)],
+        y=rows,
+        mode="text",
+        text=[f"   {text}" for text in shown],
+        textposition="middle right",
+        cliponaxis=False,
+        hoverinfo="skip",
+    )
+    figure = _rows_figure([*joins, was, now, values], [label(name) for name in names], axis)
     if percent:
         figure.update_xaxes(range=[-0.03, 1.14], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])
     else:

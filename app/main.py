@@ -25,7 +25,9 @@ SCREENS = {
     ],
 }
 
-st.set_page_config(page_title="Pellucid", page_icon=":material/blur_on:", layout="wide")
+ICON = Path(__file__).with_name("icon.png")
+st.set_page_config(page_title="Pellucid", page_icon=str(ICON), layout="wide")
+st.logo(str(ICON), size="large")
 here = {
     group: [
         st.Page(Path(ui.FOLDER, f"{name}.py"), title=title, icon=icon, url_path=name, default=name == "home")

@@ -141,30 +141,31 @@ def preview(scene: ui.Scene, pending: Sequence[Edit]) -> None:
     after = (*scene.history.edits, *pending)
     splits = [name for name in scene.data.split_names if name != "train"] or list(scene.data.split_names)
     found = {name: ui.compared(scene, before, after, name) for name in splits}
-    st.subheader("Before you save" if pending else "All edits so far", anchor=False)
+    st.subheader("Accuracy before you save" if pending else "Accuracy with all edits so far", anchor=False)
     warn(found)
-    with st.grid(min(3, len(found)), gap="small"):
+    with st.grid(len(found), gap="small", min_column_width=150):
         for comparison in found.values():
             headline(comparison)
     changed = groups(found)
     if changed:
         st.caption("Some of the decisions that change, as the model decides now")
-        ui.strip(scene, [scene.data.ids.index(id) for id in changed], key="changed", columns=8)
+        ui.strip(scene, [scene.data.ids.index(id) for id in changed], key="changed", columns=5)
 
 
 def headline(comparison: Comparison) -> None:
     """Accuracy on a split after the change, how much that is more or less, and its interval."""
-    after, gained = comparison.after, comparison.after.value - comparison.before.value
-    st.metric(
-        f"Accuracy on {comparison.split}",
-        ui.percent(after.value),
-        f"{100 * gained:+.1f} points" if comparison.flips else None,
-        border=True,
-        height="stretch",
-        help=f"Share of right decisions, with Wilson's 95 % interval. Before: {ui.estimate(comparison.before)}. "
-        f"After: {ui.estimate(after)}.",
-        delta_description=f"{100 * after.low:.1f} to {100 * after.high:.1f}, n = {after.n:,}",
-    )
+    after, points = comparison.after, 100 * (comparison.after.value - comparison.before.value)
+    moved = abs(points) >= 0.05
+    with st.container(border=True, gap="xsmall", height="stretch"):
+        st.metric(
+            f"On {comparison.split}",
+            ui.percent(after.value),
+            f"{points:+.1f} points" if moved else "no change",
+            delta_color="normal" if moved else "off",
+            delta_arrow="auto" if moved else "off",
+            help=f"Share of right decisions, with Wilson's 95 % interval. Before: {ui.estimate(comparison.before)}.",
+        )
+        st.caption(f"{100 * after.low:.1f} to {100 * after.high:.1f}, n = {after.n:,}")
 
 
 def warn(found: dict[str, Comparison]) -> None:
@@ -203,7 +204,7 @@ def groups(found: dict[str, Comparison]) -> list[str]:
         ),
         note=f"{ui.plural(chosen.flips, 'decision')} of {chosen.n:,} change: {chosen.fixed:,} fixed, {chosen.broken:,} broken.",
     )
-    return list(chosen.changed[:8])
+    return list(chosen.changed[:10])
 
 
 def toolbar(scene: ui.Scene) -> None:

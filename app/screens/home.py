@@ -51,8 +51,8 @@ def guided(scene: ui.Scene) -> None:
         f"{ui.percent(tour.elsewhere)} elsewhere. One concept is to blame more than any other: **{ui.escape(concept)}**."
     )
     mistakes = np.flatnonzero((scene.data.splits == tour.split) & ui.outcome(scene, ()).wrong)
-    first = [tour.image, *(int(p) for p in mistakes if p != tour.image)][:10]
-    ui.strip(scene, first, key="mistakes", open_in="explain")
+    first = [tour.image, *(int(p) for p in mistakes if p != tour.image)][:8]
+    ui.strip(scene, first, key="mistakes", columns=8, open_in="explain")
     steps(scene, tour)
 
 

@@ -35,15 +35,11 @@ def _filters(scene: Scene) -> np.ndarray:
     """Controls for split, class, group and errors; the positions of the images that are left."""
     data = scene.data
     groups = sorted({group for group in data.groups or () if group})
-    split = _one_of("Split", data.split_names, "split", _usual(data.split_names))
+    split = _one_of("Split", data.split_names, "split", str(data.splits[scene.image]))
     class_ = _one_of("Class", data.classes, "label")
     group = _one_of("Group", groups, "group") if groups else ""
     wrong = st.toggle("Only mistakes", key="wrong", bind="query-params")
     return cases.chosen(data, scene.outcome, split=split, class_=class_, group=group, wrong=wrong)
-
-
-def _usual(splits: Sequence[str]) -> str:
-    return "test" if "test" in splits else ""
 
 
 def _one_of(label: str, names: Sequence[str], key: str, usual: str = "") -> str:

@@ -7,6 +7,7 @@ Streamlit does not tell two values of different types apart; tensors stay here a
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -60,17 +61,17 @@ class Scene:
     model: "ConceptModel"
     data: "TrainingSet"
 
-    @property
+    @cached_property
     def outcome(self) -> Outcome:
         """What the model says of every image."""
         return outcome(self, self.history.edits)
 
-    @property
+    @cached_property
     def ranges(self) -> Ranges:
         """What every concept's score is like on the training images."""
         return _ranges(self.key, self)
 
-    @property
+    @cached_property
     def image(self) -> int:
         """Position of the selected image; the first test image when none is selected."""
         return _positions(self.key, self).get(selection().image, _first(self))

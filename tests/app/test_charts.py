@@ -63,7 +63,8 @@ def test_before_after_says_the_new_probability_beside_the_dot():
     figure = charts.before_after(["tern", "rail"], [0.9, 0.1], [0.25, 0.75], axis="probability")
 
     assert [text.strip() for text in figure.data[-1].text] == ["25 %", "75 %"]
-    assert list(figure.data[-2].x) == [0.9, 0.1]
+    assert list(figure.data[-3].x) == [0.9, 0.1]
+    assert list(figure.data[-2].x) == [0.25, 0.75]
 
 
 def test_group_dots_draw_their_intervals():
