@@ -77,7 +77,7 @@ def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptMo
         concepts=bank.names,
         classes=data.classes,
         bottleneck=bottleneck,
-        head=LinearHead(solution.weight, solution.bias),
+        head=LinearHead(solution.weight, _settled(solution)),
         recipe=Recipe(
             method=METHOD.name,
             options=resolved(config),
@@ -171,6 +171,11 @@ def head_note(solution: Solution) -> str:
     )
     sure = "" if solution.converged else ", not solved to the tolerance"
     return f"the head uses {solution.nec:.3g} concepts a class ({penalty}{sure})"
+
+
+def _settled(solution: Solution) -> Float[Tensor, "c"]:
+    """The biases; of the softmax's, which it determines up to a number added to all, those that sum to zero."""
+    return solution.bias - solution.bias.mean() if solution.loss == "multinomial" else solution.bias
 
 
 def _unused_note(unused: tuple[str, ...]) -> tuple[str, ...]:
