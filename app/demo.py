@@ -45,7 +45,7 @@ WORLDS = (
     ),
     World(
         name="cells",
-        counts={"train": 1500, "val": 300, "test": 600, "shifted": 600},
+        counts={"train": 800, "val": 200, "test": 400, "shifted": 400},
         banks={"cells-examples": "examples"},
         models={"posthoc": "cells-examples"},
     ),

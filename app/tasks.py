@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from app import store
+from app.fitting import build_bank, fit_model
 from app.workspace import Workspace
 from cbm.errors import UsageError, unknown
 from cbm.progress import OnProgress, part
@@ -56,7 +57,12 @@ def embed_dataset(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgr
     }
 
 
-TASKS: dict[str, Task] = {"import": import_dataset, "embed": embed_dataset}
+TASKS: dict[str, Task] = {
+    "import": import_dataset,
+    "embed": embed_dataset,
+    "bank": build_bank,
+    "fit": fit_model,
+}
 
 
 def run(ws: Workspace, kind: str, params: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:

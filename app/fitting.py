@@ -1,0 +1,54 @@
+"""The jobs that learn: a concept bank from texts or annotated images, and a concept model with its measurements."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from app import store
+from app.workspace import Workspace
+from cbm.errors import UsageError
+from cbm.progress import OnProgress, part
+
+
+def build_bank(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:
+    """Build the concept bank `name` with `encoder`, and measure it where `dataset` is annotated.
+
+    `source` is `texts`, with the phrases in `texts`, or `examples`: the annotated images of the data set.
+    """
+    from cbm.sources import bank_from_examples, bank_from_texts, measure_bank
+
+    data = store.training_set(ws, params["dataset"], params["encoder"])
+    if params["source"] == "texts":
+        encoder = store.load_encoder(ws, params["encoder"])
+        bank = measure_bank(bank_from_texts(encoder, params["texts"], on_progress=on_progress), data)
+    elif params["source"] == "examples":
+        bank = bank_from_examples(data, seed=params.get("seed", 0), on_progress=on_progress)
+    else:
+        raise UsageError(f"concepts cannot come from {params['source']!r}", hint="choose texts or examples")
+    row = store.add_bank(ws, params["name"], bank, dataset=params["dataset"])
+    return {"bank": row.name, **row.summary}
+
+
+def fit_model(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:
+    """Fit `method` with `options` on `dataset` embedded by `encoder`, store it as `name`, and measure it.
+
+    `bank` names a concept bank, or is absent. Measured on the validation images, or the test images where there are
+    no others.
+    """
+    from cbm.methods import Need, fit, method
+    from probes.metrics import evaluate
+
+    start = time.monotonic()
+    reads_text = Need.TEXT_ENCODER in method(params["method"]).needs
+    encoder = store.load_encoder(ws, params["encoder"]) if reads_text else None
+    data = store.training_set(ws, params["dataset"], params["encoder"], encoder=encoder)
+    bank = store.bank(ws, params["bank"]) if params.get("bank") else None
+    options = params.get("options") or {}
+    model = fit(params["method"], data, bank=bank, on_progress=part(on_progress, 0.0, 0.6), **options)
+    seconds = time.monotonic() - start
+    split = next((name for name in ("val", "test") if name in data.split_names), data.split_names[0])
+    found = evaluate(model, data, split=split, on_progress=part(on_progress, 0.6, 1.0)).to_json()
+    store.add_model(ws, params["name"], model, dataset=params["dataset"], bank=params.get("bank"))
+    store.set_metrics(ws, params["name"], found, split=split)
+    measured = {key: found[key] for key in ("split", "n", "metrics", "not_computed")}
+    return {"model": params["name"], "method": params["method"], "seconds": round(seconds, 3), **measured}
