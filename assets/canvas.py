@@ -70,8 +70,11 @@ class Canvas:
             return None
         fine = Image.new("L", ((x1 - x0) * _FINE, (y1 - y0) * _FINE))
         pen = ImageDraw.Draw(fine)
+        corners = ((everything - (x0, y0)) * _FINE).ravel().tolist()
+        start = 0
         for outline in outlines:
-            pen.polygon(((outline - (x0, y0)) * _FINE).ravel().tolist(), fill=255)
+            pen.polygon(corners[start : start + 2 * len(outline)], fill=255)
+            start += 2 * len(outline)
         cover = np.asarray(fine.reduce(_FINE)) * np.float32(1 / 255)
         return (slice(y0, y1), slice(x0, x1)), cover
 

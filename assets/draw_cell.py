@@ -182,19 +182,16 @@ class _Cell:
         colour = self._dyed(_GRANULES[colour_name], acid=colour_name != "purple granules")
         within = np.minimum(free + over * body, 1)
         spots = self._scatter(count)
-        outlines = [
-            self._blob(at, radius * self.unit * self.rng.uniform(0.8, 1.2), 0.25, 6)
-            if kind == "coarse granules"
-            else ellipse(tuple(at), (radius * self.unit,) * 2, points=10)
-            for at in spots
-        ]
+        if kind == "coarse granules":
+            outlines = [self._blob(at, radius * self.unit * self.rng.uniform(0.8, 1.2), 0.25, 6) for at in spots]
+        else:
+            outlines = list(spots[:, None] + ellipse((0, 0), (radius * self.unit,) * 2, points=10))
         self.canvas.paint([one + 0.5 * self.unit for one in outlines], colour * 0.6, opacity=0.35, within=within)
         self.canvas.paint(outlines, colour, opacity=opacity, within=within, part=_LABEL["granule"])
         if kind == "round granules":
-            shine = [
-                ellipse((x - 0.6 * self.unit, y - 0.7 * self.unit), (0.8 * self.unit,) * 2, points=8) for x, y in spots
-            ]
-            self.canvas.paint(shine, np.minimum(colour * 1.35 + 0.1, 1), opacity=0.7, within=within)
+            spark = ellipse((-0.6 * self.unit, -0.7 * self.unit), (0.8 * self.unit,) * 2, points=8)
+            bright = np.minimum(colour * 1.35 + 0.1, 1)
+            self.canvas.paint(list(spots[:, None] + spark), bright, opacity=0.7, within=within)
 
     def _scatter(self, count: int) -> Points:
         turn, far = self.rng.uniform(0, 2 * np.pi, count), np.sqrt(self.rng.uniform(0, 0.92, count)) * self.radius

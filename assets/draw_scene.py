@@ -21,9 +21,9 @@ _SOILS = ((0.46, 0.36, 0.22), (0.40, 0.46, 0.20), (0.62, 0.52, 0.34), (0.34, 0.3
 
 def clouds(size: int, cells: int, rng: Generator, channels: int = 1) -> Float[np.ndarray, "h w c"]:
     """Return smooth noise of 0..1 with about ``cells`` bumps a side."""
-    coarse = rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
+    coarse = rng.integers(0, 256, (cells, cells) if channels == 1 else (cells, cells, channels), dtype=np.uint8)
     smooth = Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(smooth, dtype=np.float32)[..., :channels] / 255
+    return np.asarray(smooth).reshape(size, size, channels) * np.float32(1 / 255)
 
 
 def backdrop(background: str, size: int, ground: float, rng: Generator) -> Canvas:

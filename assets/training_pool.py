@@ -30,7 +30,7 @@ CHUNK = 1000
 
 @dataclass(frozen=True)
 class Pool:
-    """Pictures (uint8, n 128 128 3), their concepts (bool, n k, both worlds), and which of them are birds."""
+    """Pictures (uint8, n 128 128 3), their concepts (bool, n k, both worlds), which are birds, and their classes."""
 
     pictures: UInt8[np.ndarray, "n h w 3"]
     concepts: np.ndarray
@@ -84,6 +84,14 @@ def open_pool(folder: Path, purpose: Purpose, *, birds: int, cells: int, seed: i
         ),
         labels=np.concatenate([part["labels"] for part in parts]),
     )
+
+
+def render_birds_and_cells(purpose: Purpose, *, birds: int, cells: int, seed: int) -> Pool:
+    """Return a small pool, rendered in this process and kept nowhere."""
+    drawn = [*_drawn(purpose, "birds", range(birds), seed), *_drawn(purpose, "cells", range(cells), seed)]
+    pictures, concepts, labels = zip(*drawn, strict=True)
+    is_bird = np.arange(birds + cells) < birds
+    return Pool(np.stack(pictures), np.stack(concepts), is_bird, np.array(labels))
 
 
 def _render_chunk(path: Path, purpose: Purpose, kind: str, start: int, seed: int) -> None:

@@ -58,7 +58,10 @@ def test_manifest_has_a_row_and_two_files_for_every_picture(manifest, rows):
     assert [row["split"] for row in rows] == ["train"] * 60 + ["shifted"] * 20
     assert list(rows[0]) == ["id", "path", "label", "split", "group", "mask_path", *(f"c:{c}" for c in CONCEPTS)]
     for row in rows:
-        with Image.open(manifest.parent / row["path"]) as picture, Image.open(manifest.parent / row["mask_path"]) as mask:
+        with (
+            Image.open(manifest.parent / row["path"]) as picture,
+            Image.open(manifest.parent / row["mask_path"]) as mask,
+        ):
             assert (picture.size, picture.mode) == ((128, 128), "RGB")
             assert (mask.size, mask.mode) == ((128, 128), "L")
 
