@@ -6,6 +6,7 @@ average one.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -17,7 +18,6 @@ from cbm.config import option
 from cbm.errors import DataError, ModelError
 from cbm.heads import LinearHead
 from cbm.holdout import fitting_and_held_out
-from cbm.logistic import LossName
 from cbm.methods import Method, Need, resolved
 from cbm.model import ConceptModel, Recipe
 from cbm.progress import OnProgress, part
@@ -36,7 +36,7 @@ class Config:
     )
     lam: float | None = option(None, help="strength of the penalty; when given, nec is not used", low=1e-9, high=1e3)
     alpha: float = option(0.99, help="share of the penalty that is L1; 1 is the lasso", low=0.01, high=1.0)
-    loss: LossName = option(
+    loss: Literal["multinomial", "one-vs-rest"] = option(
         "multinomial", help="one softmax over all classes, or one class against the rest",
         choices=("multinomial", "one-vs-rest"),
     )  # fmt: skip
