@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
 
 from app import manifest
 from app.db import Dataset, Embedding, Image, now, reading, writing
-from app.workspace import Workspace
+from app.workspace import Workspace, check_name
 from cbm.errors import StoreError, UsageError, unknown
 from cbm.progress import OnProgress, silent
 
@@ -68,12 +68,12 @@ def add_dataset(ws: Workspace, dataset: "ImageDataset", report: Mapping[str, Any
     StoreError
         If another data set has that name already.
     """
+    _refuse_another(ws, dataset)
     content = manifest.save(dataset, ws.folder("manifests"), ws.settings.home)
     with writing(ws.engine) as session:
         there = session.scalars(select(Dataset).where(Dataset.name == dataset.name)).one_or_none()
         if there is not None and there.manifest != content:
-            message = f"there is another data set named {dataset.name!r}"
-            raise StoreError(message, hint="choose another name, or delete that one first")
+            raise _taken(dataset.name)
         if there is None:
             row = Dataset(
                 name=dataset.name,
@@ -94,10 +94,17 @@ def add_dataset(ws: Workspace, dataset: "ImageDataset", report: Mapping[str, Any
 
 
 def copy_images(ws: Workspace, dataset: "ImageDataset", on_progress: OnProgress = silent) -> "ImageDataset":
-    """The same data set with its pictures and masks copied into the workspace, once for equal content."""
+    """The same data set with its pictures and masks copied into the workspace, once for equal content.
+
+    Raises
+    ------
+    StoreError
+        If another data set has that name already; then nothing is copied.
+    """
     from cbm.data import read_dataset
     from cbm.importing import copy_into
 
+    _refuse_another(ws, dataset)
     folder = ws.folder("datasets") / _content(dataset)
     if not folder.exists():
         return copy_into(dataset, folder, on_progress=on_progress)
@@ -282,6 +289,19 @@ def _find(ws: Workspace, name: str) -> Dataset:
         if row is None:
             raise unknown("data set", name, session.scalars(select(Dataset.name).order_by(Dataset.name)))
         return row
+
+
+def _refuse_another(ws: Workspace, dataset: "ImageDataset") -> None:
+    """Before files are written, so that a refusal leaves nothing behind."""
+    check_name(dataset.name)
+    with reading(ws.engine) as session:
+        there = session.scalar(select(Dataset.fingerprint).where(Dataset.name == dataset.name))
+    if there not in (None, dataset.fingerprint):
+        raise _taken(dataset.name)
+
+
+def _taken(name: str) -> StoreError:
+    return StoreError(f"there is another data set named {name!r}", hint="choose another name, or delete that one first")
 
 
 def _position(what: str, name: str, choices: Sequence[str]) -> int:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.db import Bank, Branch, Model, reading, writing
 from app.history import MAIN, base_model, history, start_history, unknown_model
-from app.workspace import Workspace
+from app.workspace import Workspace, check_name
 from cbm.errors import StoreError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def add_bank(ws: Workspace, name: str, bank: "ConceptBank", *, dataset: str | No
     """
     from cbm.io import fingerprint, save_bank
 
-    _check_name(name)
+    check_name(name)
     content = fingerprint(bank)
     with reading(ws.engine) as session:  # before the file is written, so that a refusal leaves nothing behind
         _same(session, Bank, name, content)
@@ -128,7 +128,7 @@ def add_model(
     """
     from cbm.io import fingerprint, save
 
-    _check_name(name)
+    check_name(name)
     content = fingerprint(model)
     with reading(ws.engine) as session:  # before the file is written, so that a refusal leaves nothing behind
         _same(session, Model, name, content)
@@ -214,7 +214,7 @@ def rename_model(ws: Workspace, name: str, to: str) -> ModelRow:
     StoreError
         If another model has that name already.
     """
-    _check_name(to)
+    check_name(to)
     try:
         with writing(ws.engine) as session:
             changed = session.scalar(update(Model).where(Model.name == name).values(name=to).returning(Model.id))
@@ -256,11 +256,6 @@ def _summary(bank: "ConceptBank") -> dict[str, Any]:
         "mean_auroc": sum(known) / len(known) if known else None,
         "weak": sum(bool(quality.note) for quality in bank.quality),
     }
-
-
-def _check_name(name: str) -> None:
-    if not name or name != name.strip() or len(name) > 120 or not name.isprintable() or "/" in name:
-        raise UsageError(f"{name!r} cannot be a name", hint="use up to 120 printable characters without a slash")
 
 
 def _same(session: Session, table: type[Row], name: str, content: str) -> Row | None:

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, select
 from app import db
 from app.db import Bank, Dataset, Model
 from app.settings import Settings
-from cbm.errors import StoreError
+from cbm.errors import StoreError, UsageError
 
 FOLDERS = ("datasets", "manifests", "embeddings", "banks", "models", "thumbnails", "logs")
 
@@ -36,6 +36,18 @@ class Workspace:
     def close(self) -> None:
         """Close all database connections."""
         self.engine.dispose()
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot name a data set, bank or model on a command line and in a link.
+
+    Raises
+    ------
+    UsageError
+        If it is empty, padded, too long, or has a slash or an unprintable character.
+    """
+    if not name or name != name.strip() or len(name) > 120 or not name.isprintable() or "/" in name:
+        raise UsageError(f"{name!r} cannot be a name", hint="use up to 120 printable characters without a slash")
 
 
 def check(ws: Workspace) -> list[str]:

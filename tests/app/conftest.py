@@ -109,7 +109,7 @@ def quick_settings(home: Path, database_url: str) -> Settings:
         home=home,
         database_url=database_url,
         heartbeat=0.1,
-        dead_after=1.5,
+        dead_after=3.0,
         grace=1.0,
         max_attempts=2,
         extensions="slow_jobs",

@@ -108,7 +108,12 @@ def test_adding_twice_changes_nothing_and_another_of_that_name_is_refused(
 
     with pytest.raises(StoreError, match="another data set named 'tiles'"):
         store.add_dataset(filled, tiles.split("val"), {})
+    with pytest.raises(StoreError, match="another data set named 'tiles'"):
+        store.copy_images(filled, tiles.split("val"))
+    with pytest.raises(UsageError, match="cannot be a name"):
+        store.copy_images(filled, replace(tiles, name="../tiles"))
     assert store.dataset_row(filled, "tiles").size == 12
+    assert list(filled.folder("datasets").iterdir()) == []
 
 
 def test_copied_pictures_survive_the_loss_of_the_originals(ws: Workspace, tiles: ImageDataset) -> None:

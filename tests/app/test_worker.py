@@ -20,6 +20,24 @@ pytestmark = pytest.mark.usefixtures("extensions")
 
 
 @pytest.fixture
+def working() -> Iterator[Callable[[Workspace], threading.Thread]]:
+    """Let a thread of this process work until the queue is empty; it stops in the end."""
+    stop = threading.Event()
+    started: list[threading.Thread] = []
+
+    def working(ws: Workspace) -> threading.Thread:
+        options = {"drain": True, "stop": stop}
+        started.append(threading.Thread(target=worker.run, args=(ws,), kwargs=options, daemon=True))
+        started[-1].start()
+        return started[-1]
+
+    yield working
+    stop.set()
+    for thread in started:
+        thread.join(10)
+
+
+@pytest.fixture
 def start(ws: Workspace) -> Iterator[Callable[[], "subprocess.Popen[bytes]"]]:
     """Start a worker process on the workspace; all are killed in the end."""
     started: list[subprocess.Popen[bytes]] = []
@@ -104,10 +122,11 @@ def test_a_process_that_always_dies_fails_at_the_last_attempt(workspace: Workspa
     assert "SIGKILL" in ended.error["message"]
 
 
-def test_a_running_job_stops_when_it_is_cancelled(ws: Workspace) -> None:
+def test_a_running_job_stops_when_it_is_cancelled(
+    ws: Workspace, working: Callable[[Workspace], threading.Thread]
+) -> None:
     job = jobs.enqueue(ws, "count", {"steps": 100_000})
-    thread = threading.Thread(target=worker.run, args=(ws,), kwargs={"drain": True})
-    thread.start()
+    thread = working(ws)
     eventually(lambda: jobs.job(ws, job.id).progress > 0)
 
     jobs.cancel(ws, job.id)
@@ -116,10 +135,11 @@ def test_a_running_job_stops_when_it_is_cancelled(ws: Workspace) -> None:
     assert jobs.job(ws, job.id).state == "cancelled"
 
 
-def test_a_job_that_does_not_listen_is_killed_after_the_grace(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_job_that_does_not_listen_is_killed_after_the_grace(
+    workspace: Workspace, working: Callable[[Workspace], threading.Thread], tmp_path: Path
+) -> None:
     job = jobs.enqueue(workspace, "deaf", {"file": str(tmp_path / "process")})
-    thread = threading.Thread(target=worker.run, args=(workspace,), kwargs={"drain": True})
-    thread.start()
+    thread = working(workspace)
     eventually((tmp_path / "process").exists)
 
     jobs.cancel(workspace, job.id)
