@@ -14,10 +14,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cbm.errors import DataError, UsageError
-from cbm.logistic import LOSSES, LossName
+from cbm.newton.descent import descend
+from cbm.newton.losses import LOSSES
+from cbm.newton.losses import LossName as LossName
+from cbm.newton.problem import Penalty, Problem, centred_problem
 from cbm.progress import OnProgress, silent
-from cbm.proximal_newton import Descent, Problem, centred_problem, descend
-from cbm.sparsity import Truncation, effective_concepts, strongest
+from cbm.sparsity import SMALLEST_WEIGHT, Truncation, effective_concepts, strongest
 
 Factors = tuple[Float[Tensor, "n d"], Float[Tensor, "d k"]]
 NEC_LEVELS = (5, 10, 15, 20, 25, 30)
@@ -233,18 +235,17 @@ def _solve(
     on_progress: OnProgress,
 ) -> Solution:
     columns = problem.columns
-    weight = columns.new_zeros(len(present), len(columns))
-    bias = problem.null_bias()
+    weight, bias = columns.new_zeros(len(present), len(columns)), problem.loss.null_bias()
     if warm is not None:
         weight = warm.weight[present].to(columns.dtype)
         bias = warm.bias[present].to(columns.dtype) + weight @ problem.means
-    descent = Descent(problem, lam * alpha, lam * (1 - alpha), weight.clone(), bias.clone())
-    converged = descend(descent, tolerance=tolerance, on_progress=on_progress)
-    uncentred = descent.bias - descent.weight @ problem.means
+    penalty = Penalty(lam * alpha, lam * (1 - alpha))
+    end = descend(problem, penalty, weight, bias, tolerance=tolerance, on_progress=on_progress)
+    uncentred = end.bias - end.weight @ problem.means
     all_weight = columns.new_zeros(classes, len(columns))
     all_bias = (uncentred.min() - ABSENT_BIAS).expand(classes).clone()
-    all_weight[present], all_bias[present] = descent.weight, uncentred
-    return Solution(all_weight, all_bias, lam, alpha, loss, descent.objective, descent.gap, converged)
+    all_weight[present], all_bias[present] = end.weight, uncentred
+    return Solution(all_weight, all_bias, lam, alpha, loss, end.objective, end.gap, end.converged)
 
 
 def _cut(
@@ -260,9 +261,11 @@ def _cut(
     cut = replace(solution, weight=torch.where(kept, solution.weight, 0.0))
     classes = len(cut.bias)
     if refit:
-        return fit_elastic_net(
+        fitted = fit_elastic_net(
             s, y, classes, lam=REFIT_RIDGE, alpha=0.0, loss=cut.loss, tolerance=1e-3, warm=cut, allowed=kept
         )
+        vanished = kept & (fitted.weight.abs() <= SMALLEST_WEIGHT)  # a concept that was kept is one that counts
+        return replace(fitted, weight=torch.where(vanished, 2 * SMALLEST_WEIGHT, fitted.weight))
     objective = elastic_net_objective(s, y, cut.weight, cut.bias, lam=cut.lam, alpha=cut.alpha, loss=cut.loss)
     bound = solution.objective - solution.gap
     return replace(cut, objective=objective, gap=objective - bound, converged=False)

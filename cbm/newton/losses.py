@@ -50,7 +50,7 @@ class Loss(Protocol):
         """Smallest odds at which mixing in constant probabilities can cancel an excess of mean probability."""
         ...
 
-    def start_cycle(self, logits: Float[Tensor, "c n"]) -> None:
+    def start_round(self, logits: Float[Tensor, "c n"]) -> None:
         """Take the logits as they are before a round of single-class changes."""
         ...
 
@@ -106,7 +106,7 @@ class Multinomial:
         ratio = torch.where(excess > 0, excess / self._frequency, 0.0)
         return ratio.max().expand_as(excess)
 
-    def start_cycle(self, logits: Float[Tensor, "c n"]) -> None:
+    def start_round(self, logits: Float[Tensor, "c n"]) -> None:
         """Store ``exp(z - log sum exp z)``, which the round keeps up to date with its sum over classes."""
         self._mass = logits.softmax(0)
         self._total = torch.ones_like(logits[0])
@@ -166,7 +166,7 @@ class OneVsRest:
         room = torch.where(excess > 0, self._frequency, 1 - self._frequency)
         return torch.where(excess != 0, excess.abs() / room, 0.0)
 
-    def start_cycle(self, logits: Float[Tensor, "c n"]) -> None:
+    def start_round(self, logits: Float[Tensor, "c n"]) -> None:
         """Keep the logits; each row is on its own."""
         self._logits = logits.clone()
 

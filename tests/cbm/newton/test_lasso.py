@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cbm.active_set import minimise_lasso
+from cbm.newton.lasso import minimise_lasso
 
 
 def problem(seed: int, m: int, *, condition: float = 1e3) -> tuple[np.ndarray, np.ndarray]:
