@@ -10,11 +10,21 @@ from typing import Any
 
 from app import store
 from app.fitting import build_bank, fit_model
+from app.uploads import forget
 from app.workspace import Workspace
 from cbm.errors import UsageError, unknown
 from cbm.progress import OnProgress, part
 
 Task = Callable[[Workspace, Mapping[str, Any], OnProgress], dict[str, Any]]
+
+
+def check_images(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:
+    """What an import of `path` would find, and the name that it would get by itself; nothing is stored."""
+    from cbm.data import default_name, preflight
+
+    path = Path(params["path"])
+    report = preflight(path, params.get("layout", "auto"), on_progress=on_progress)
+    return {"path": str(path), "name": default_name(path), **report.to_json()}
 
 
 def import_dataset(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:
@@ -35,6 +45,8 @@ def import_dataset(ws: Workspace, params: Mapping[str, Any], on_progress: OnProg
         if copy:
             dataset = store.copy_images(ws, dataset, on_progress=part(on_progress, 0.6, 0.95))
     store.add_dataset(ws, dataset, report.to_json())
+    if copy:
+        forget(ws, path)
     return {"dataset": dataset.name, **report.to_json()}
 
 
@@ -58,6 +70,7 @@ def embed_dataset(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgr
 
 
 TASKS: dict[str, Task] = {
+    "check": check_images,
     "import": import_dataset,
     "embed": embed_dataset,
     "bank": build_bank,

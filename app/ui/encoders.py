@@ -1,0 +1,49 @@
+"""Which encoders there are, for forms: those that are installed, and why another is not."""
+
+import streamlit as st
+
+from app.ui.loaded import workspace
+from app.ui.text import escape
+
+OTHER = "another one …"
+PHOTO = "builtin:photo"
+PHOTO_WORDS = "builtin:photo knows objects and categories; it is weak at parts and patterns from text alone, and good with labelled examples."
+
+
+@st.cache_data(show_spinner="Looking for encoders …", ttl="10m", max_entries=2)
+def _listed() -> list[tuple[str, bool, str]]:
+    from cbm.encoders import list_encoders
+
+    return [(info.id, info.installed, info.note) for info in list_encoders()]
+
+
+def available() -> tuple[str, ...]:
+    """Ids of the encoders that load without a network."""
+    return tuple(id for id, installed, _ in _listed() if installed)
+
+
+def choose_encoder(*, key: str) -> str:
+    """A choice among the installed encoders, or any other by its id; empty while there is none."""
+    known = {id: note for id, installed, note in _listed() if installed}
+    missing = {id: note for id, installed, note in _listed() if not installed}
+    usual = workspace().settings.encoder
+    options = [*known, OTHER]
+    picked = st.radio(
+        "Encoder", options, index=options.index(usual) if usual in options else 0, key=key, bind="query-params",
+        captions=[escape(known.get(id, "by its id, such as open_clip:ViT-B-32/openai"), 200) for id in options],
+        label_visibility="collapsed",
+    )  # fmt: skip
+    for id, why in missing.items():
+        st.caption(f":material/block: {escape(id)} is not installed: {escape(why, 300)}")
+    return picked if picked != OTHER else _other(key)
+
+
+def _other(key: str) -> str:
+    may = workspace().settings.allow_download
+    st.text_input("Id of the encoder", key=f"{key}_id", placeholder="open_clip:MODEL/TAG", width=420)
+    st.caption(
+        "Missing weights may be downloaded." if may else
+        "Weights must be on this machine: `open_clip:local-dir:PATH`, or an `open_clip:` model that was downloaded before. "
+        "The settings do not allow downloads."
+    )  # fmt: skip
+    return str(st.session_state.get(f"{key}_id") or "").strip()
