@@ -1,12 +1,12 @@
 # `make demo` opens the demo; `make test` is what the build server runs. Both work in a fresh clone with Python 3.11+.
-PYTHON ?= python3
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PORT ?= 8501
 JOBS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check format install system-packages image clean
+.PHONY: demo test check coverage format install system-packages image clean
 
 demo: install
 	$(BIN)/pellucid demo --port $(PORT)
@@ -20,6 +20,9 @@ check: .venv/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+coverage: .venv/.test
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --cov --cov-report=term --cov-report=html
+
 format: .venv/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -28,7 +31,7 @@ install: .venv/.run
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Pellucid needs Python 3.11 or newer; set PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python .venv install --quiet pip; }
 
 # torch goes first, so that a build for this machine that pip already prefers is not replaced by a dependency's choice.
 .venv/.run: pyproject.toml constraints.txt | $(BIN)/python
