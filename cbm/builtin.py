@@ -1,8 +1,8 @@
 """The encoders that come with Pellucid and need no network: `builtin:demo` and `builtin:photo`."""
 
 from collections.abc import Callable
-from importlib.util import find_spec
 
+from assets import path
 from cbm import photo
 from cbm.clip import ClipEncoder, make_clip_encoder, offline
 from cbm.encoders import EncoderInfo, Precision
@@ -28,7 +28,7 @@ def load(rest: str, device: str, precision: Precision, allow_download: bool) -> 
 
 def infos() -> tuple[EncoderInfo, ...]:
     """Both encoders, and whether what they need is installed."""
-    ready = {"demo": find_spec("assets.demo_model") is not None, "photo": photo.installed()}
+    ready = {"demo": (path("weights") / "demo" / "model.safetensors").is_file(), "photo": photo.installed()}
     notes = NOTES if ready["photo"] else NOTES | {"photo": photo.INSTALL}
     return tuple(EncoderInfo(f"builtin:{name}", ready[name], notes[name]) for name in NOTES)
 
