@@ -61,7 +61,9 @@ def _register_train(main: click.Group) -> None:
         params = {"method": method, "dataset": dataset, "encoder": encoder or call.settings.encoder, "bank": bank}
         params |= {"options": options, "name": name or f"{dataset}-{method}"}
         result = tasks.run(call.ws, "fit", params, call.progress)
-        lines = [f"{result['model']}: fitted by {method} in {result['seconds']:.1f} s; on {result['n']:,} {result['split']} images:"]
+        lines = [
+            f"{result['model']}: fitted by {method} in {result['seconds']:.1f} s; on {result['n']:,} {result['split']} images:"
+        ]
         call.answer(result, lines + _metric_lines(result["metrics"]))
 
 
