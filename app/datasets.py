@@ -1,4 +1,4 @@
-"""Data sets of a workspace: their images as rows that can be searched by the page, and their embeddings."""
+"""Data sets of a workspace, and their images as rows that can be searched by the page."""
 
 import hashlib
 import shutil
@@ -8,19 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, or_, select
 
 from app import manifest
-from app.db import Dataset, Embedding, Image, now, reading, writing
+from app.db import reading, writing
+from app.tables import Dataset, Embedding, Image
 from app.workspace import Workspace, check_name
 from cbm.errors import StoreError, UsageError, unknown
 from cbm.progress import OnProgress, silent
 
 if TYPE_CHECKING:
     from cbm.data import ImageDataset
-    from cbm.embedding_store import EmbeddingStore
-    from cbm.encoders import TextEncoder
-    from cbm.training_set import TrainingSet
 
 ROWS_AT_ONCE = 5000
 MAX_PER_PAGE = 500
@@ -124,7 +122,7 @@ def datasets(ws: Workspace) -> list[DatasetRow]:
 
 def dataset_row(ws: Workspace, name: str) -> DatasetRow:
     """One data set as lists show it; `UnknownName` if there is none of that name."""
-    row = _find(ws, name)
+    row = find(ws, name)
     with reading(ws.engine) as session:
         query = select(Embedding.encoder).where(Embedding.dataset_id == row.id).order_by(Embedding.id)
         return _dataset_row(row, session.scalars(query))
@@ -138,13 +136,12 @@ def dataset(ws: Workspace, name: str) -> "ImageDataset":
     UnknownName
         If there is none.
     """
-    row = _find(ws, name)
-    return manifest.load(ws.folder("manifests") / row.manifest, ws.settings.home)
+    return manifest.load(ws.folder("manifests") / find(ws, name).manifest, ws.settings.home)
 
 
 def delete_dataset(ws: Workspace, name: str) -> None:
     """Forget a data set and remove its copied pictures; models and banks that were made with it stay."""
-    row = _find(ws, name)
+    row = find(ws, name)
     stored = dataset(ws, name)
     with writing(ws.engine) as session:
         session.execute(delete(Dataset).where(Dataset.id == row.id))
@@ -187,7 +184,7 @@ def query_images(
     """
     if page < 1 or not 1 <= per_page <= MAX_PER_PAGE:
         raise UsageError(f"page {page} of {per_page} images", hint=f"pages count from 1 and hold up to {MAX_PER_PAGE}")
-    found = _find(ws, dataset)
+    found = find(ws, dataset)
     fits: list[ColumnElement[bool]] = [Image.dataset_id == found.id]
     if class_ is not None:
         fits.append(Image.label == _position("class", class_, found.classes))
@@ -207,7 +204,7 @@ def query_images(
 
 def images_by_id(ws: Workspace, dataset: str, ids: Sequence[str]) -> list[ImageRow]:
     """These images, in this order; `UnknownName` for an id that the data set does not have."""
-    found = _find(ws, dataset)
+    found = find(ws, dataset)
     with reading(ws.engine) as session:
         rows = session.scalars(select(Image).where(Image.dataset_id == found.id, Image.key.in_(ids)))
         by_id = {row.key: _image_row(row, found, ws.settings.home) for row in rows}
@@ -218,72 +215,8 @@ def images_by_id(ws: Workspace, dataset: str, ids: Sequence[str]) -> list[ImageR
     return [by_id[id] for id in ids]
 
 
-def embedding_store(ws: Workspace) -> "EmbeddingStore":
-    """Where the embeddings of all data sets are, addressed by content."""
-    from cbm.embedding_store import EmbeddingStore
-
-    return EmbeddingStore(ws.folder("embeddings"))
-
-
-def load_encoder(ws: Workspace, id: str) -> "TextEncoder":
-    """An encoder on the device of the settings; downloaded only if they allow it."""
-    from cbm.encoders import load_encoder
-
-    return load_encoder(id, device=device(ws), allow_download=ws.settings.allow_download)
-
-
-def device(ws: Workspace) -> str:
-    """The device of the settings, with "auto" resolved to the best one that there is."""
-    import torch
-
-    if ws.settings.device != "auto":
-        return ws.settings.device
-    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def mark_embedded(ws: Workspace, dataset: str, encoder_id: str, contract: str) -> None:
-    """Note that a data set is embedded, once its embeddings are in the store."""
-    found = _find(ws, dataset)
-    same = (Embedding.dataset_id == found.id, Embedding.encoder == encoder_id)
-    with writing(ws.engine) as session:
-        changed = session.scalar(
-            update(Embedding).where(*same).values(contract=contract, created=now()).returning(Embedding.id)
-        )
-        if changed is None:
-            session.add(Embedding(dataset_id=found.id, encoder=encoder_id, contract=contract))
-
-
-def training_set(
-    ws: Workspace, dataset: str, encoder_id: str, *, encoder: "TextEncoder | None" = None
-) -> "TrainingSet":
-    """A data set's stored embeddings with its labels; fast, because the encoder is not loaded.
-
-    Parameters
-    ----------
-    encoder
-        Given by those whose method needs a text encoder; see `load_encoder`.
-
-    Raises
-    ------
-    StoreError
-        If the data set is not embedded with this encoder.
-    """
-    from cbm.embeddings import stored_training_set
-
-    found = _find(ws, dataset)
-    with reading(ws.engine) as session:
-        same = (Embedding.dataset_id == found.id, Embedding.encoder == encoder_id)
-        contract = session.scalar(select(Embedding.contract).where(*same))
-    if contract is None:
-        raise StoreError(
-            f"the data set {dataset!r} is not embedded with {encoder_id}",
-            hint=f"run: pellucid embed {dataset} --encoder {encoder_id}",
-        )
-    images = manifest.load(ws.folder("manifests") / found.manifest, ws.settings.home)
-    return stored_training_set(images, embedding_store(ws), contract, encoder_id=encoder_id, encoder=encoder)
-
-
-def _find(ws: Workspace, name: str) -> Dataset:
+def find(ws: Workspace, name: str) -> Dataset:
+    """The table's row of a data set, for the modules beside this one."""
     with reading(ws.engine) as session:
         row = session.scalars(select(Dataset).where(Dataset.name == name)).one_or_none()
         if row is None:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from app.db import Branch, Model, reading, writing
+from app.db import reading, writing
+from app.tables import Branch, Model
 from app.workspace import Workspace
 from cbm.errors import StoreError, unknown
 

@@ -23,8 +23,9 @@ from sqlalchemy import Update, and_, case, func, literal, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from app.db import Job, now, reading, writing
+from app.db import reading, writing
 from app.files import tail
+from app.tables import Job, now
 from app.workspace import Workspace
 from cbm.errors import JobError, PellucidError, unknown
 

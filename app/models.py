@@ -10,8 +10,9 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db import Bank, Branch, Model, reading, writing
+from app.db import reading, writing
 from app.history import MAIN, base_model, history, start_history, unknown_model
+from app.tables import Bank, Branch, Model
 from app.workspace import Workspace, check_name
 from cbm.errors import StoreError, UsageError, unknown
 

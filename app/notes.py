@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Select, delete, select
 
-from app.db import Draft, Model, Note, now, reading, writing
+from app.db import reading, writing
 from app.history import unknown_model
+from app.tables import Draft, Model, Note, now
 from app.workspace import Workspace
 from cbm.errors import unknown
 

@@ -27,14 +27,10 @@ from app.datasets import (
     dataset_row,
     datasets,
     delete_dataset,
-    device,
-    embedding_store,
     images_by_id,
-    load_encoder,
-    mark_embedded,
     query_images,
-    training_set,
 )
+from app.embedded import device, embedding_store, load_encoder, mark_embedded, training_set
 from app.history import (
     Diff,
     History,

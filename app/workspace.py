@@ -15,8 +15,8 @@ from pathlib import Path
 from sqlalchemy import Engine, select
 
 from app import db
-from app.db import Bank, Dataset, Model
 from app.settings import Settings
+from app.tables import Bank, Dataset, Model
 from cbm.errors import StoreError, UsageError
 
 FOLDERS = ("datasets", "manifests", "embeddings", "banks", "models", "thumbnails", "logs")

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from app.db import Table
+from app.tables import Table
 
 context.configure(
     connection=context.config.attributes["connection"],

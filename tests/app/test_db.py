@@ -11,14 +11,15 @@ from sqlalchemy import func, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 from app import db
-from app.db import Draft, Note, now, reading, writing
+from app.db import reading, writing
 from app.settings import Settings
+from app.tables import Draft, Note, Table, now
 from app.workspace import Workspace, open_workspace
 from cbm.errors import StoreError, UsageError
 
 
 def test_a_new_workspace_has_every_table_and_no_problem(ws: Workspace) -> None:
-    assert set(inspect(ws.engine).get_table_names()) == {*db.Table.metadata.tables, "alembic_version"}
+    assert set(inspect(ws.engine).get_table_names()) == {*Table.metadata.tables, "alembic_version"}
     assert db.check(ws.engine) == []
 
 

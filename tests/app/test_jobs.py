@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import update
 
 from app import jobs
-from app.db import Job, now, writing
+from app.db import writing
+from app.tables import Job, now
 from app.workspace import Workspace
 from cbm.errors import DataError, JobError, UnknownName
 

@@ -1,0 +1,83 @@
+"""Embeddings of a workspace's data sets: where they are, which there are, and encoders to make more."""
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select, update
+
+from app import datasets
+from app.datasets import find
+from app.db import reading, writing
+from app.tables import Embedding, now
+from app.workspace import Workspace
+from cbm.errors import StoreError
+
+if TYPE_CHECKING:
+    from cbm.embedding_store import EmbeddingStore
+    from cbm.encoders import TextEncoder
+    from cbm.training_set import TrainingSet
+
+
+def embedding_store(ws: Workspace) -> "EmbeddingStore":
+    """Where the embeddings of all data sets are, addressed by content."""
+    from cbm.embedding_store import EmbeddingStore
+
+    return EmbeddingStore(ws.folder("embeddings"))
+
+
+def load_encoder(ws: Workspace, id: str) -> "TextEncoder":
+    """An encoder on the device of the settings; downloaded only if they allow it."""
+    from cbm.encoders import load_encoder
+
+    return load_encoder(id, device=device(ws), allow_download=ws.settings.allow_download)
+
+
+def device(ws: Workspace) -> str:
+    """The device of the settings, with "auto" resolved to the best one that there is."""
+    import torch
+
+    if ws.settings.device != "auto":
+        return ws.settings.device
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def mark_embedded(ws: Workspace, dataset: str, encoder_id: str, contract: str) -> None:
+    """Note that a data set is embedded, once its embeddings are in the store."""
+    found = find(ws, dataset)
+    same = (Embedding.dataset_id == found.id, Embedding.encoder == encoder_id)
+    with writing(ws.engine) as session:
+        changed = session.scalar(
+            update(Embedding).where(*same).values(contract=contract, created=now()).returning(Embedding.id)
+        )
+        if changed is None:
+            session.add(Embedding(dataset_id=found.id, encoder=encoder_id, contract=contract))
+
+
+def training_set(
+    ws: Workspace, dataset: str, encoder_id: str, *, encoder: "TextEncoder | None" = None
+) -> "TrainingSet":
+    """A data set's stored embeddings with its labels; fast, because the encoder is not loaded.
+
+    Parameters
+    ----------
+    encoder
+        Given by those whose method needs a text encoder; see `load_encoder`.
+
+    Raises
+    ------
+    StoreError
+        If the data set is not embedded with this encoder.
+    """
+    from cbm.embeddings import stored_training_set
+
+    found = find(ws, dataset)
+    with reading(ws.engine) as session:
+        same = (Embedding.dataset_id == found.id, Embedding.encoder == encoder_id)
+        contract = session.scalar(select(Embedding.contract).where(*same))
+    if contract is None:
+        raise StoreError(
+            f"the data set {dataset!r} is not embedded with {encoder_id}",
+            hint=f"run: pellucid embed {dataset} --encoder {encoder_id}",
+        )
+    return stored_training_set(
+        datasets.dataset(ws, dataset), embedding_store(ws), contract, encoder_id=encoder_id, encoder=encoder
+    )
