@@ -263,7 +263,7 @@ scene = ui.scene()
 header(scene)
 ui.need_concepts(scene)
 toolbar(scene)
-left, right = st.columns([1, 1.2], gap="large")
+left, right = ui.beside(1, 1, narrowest=330)
 with left:
     with st.container(border=True):
         pending = changer(scene)

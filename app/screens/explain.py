@@ -17,7 +17,7 @@ def one_image(scene: ui.Scene) -> None:
     """Picture and verdict at the left, what decided at the right; then what would change it and what is alike."""
     ui.browse(scene)
     st.space("xsmall")
-    looks, reasons = st.columns([1, 2.1], gap="large")
+    looks, reasons = ui.beside(1, 2, narrowest=220)
     with looks:
         ui.verdict(scene)
     with reasons:
@@ -56,7 +56,7 @@ def decided(scene: ui.Scene, why: Explanation) -> None:
             charts.waterfall(why.bias, parts, rest=rest, residual=why.residual, logit=why.logit, target=why.target),
             alt=f"The logit {charts.signed(why.logit)} of {why.target} as a sum that starts at the bias",
             key="waterfall",
-            table=pd.DataFrame(sums, columns=["part", "adds"]),
+            table=ui.table(sums, ["part", "adds"]),
             note="The parts add up to the logit exactly." if why.exact else "A part is what is lost without it.",
         )
 
@@ -97,7 +97,7 @@ def alike(scene: ui.Scene) -> None:
     if not len(train):
         return
     scores, spread = scene.outcome.scores, scene.ranges.deviation.clamp(min=1e-6)
-    found = nearest(scores[torch.as_tensor(train)], scores[scene.image], count=10, importance=1 / spread)
+    found = nearest(scores[torch.as_tensor(train)], scores[scene.image], count=8, importance=1 / spread)
     st.subheader("Training images with the most similar concepts", anchor=False)
     ui.strip(scene, train[found].tolist(), key="alike")
 
@@ -108,20 +108,18 @@ def one_class(scene: ui.Scene) -> None:
     place = scene.model.class_(target)
     counts = confusion(scene)
     mixed = cases.confused_pairs(counts, place)[:3]
-    weights, flows = st.columns([1, 1.15], gap="large")
+    weights, flows = ui.beside(1, 1, narrowest=330)
     with weights:
         used = class_weights(scene.model, target)
         st.subheader(f"What {ui.escape(target)} looks for", anchor=False)
+        more = f", the {min(14, len(used))} largest are shown" if len(used) > 14 else ""
         more = f", the {min(14, len(used))} largest are shown" if len(used) > 14 else ""
         ui.chart(
             charts.bars(used[:14], axis=f"weight for {charts.label(target)}"),
             alt=f"Weights of {target}: {charts.spoken(used)}",
             key="weights",
-            table=pd.DataFrame(used, columns=["concept", "weight"]),
-        )
-        more = f", the {min(14, len(used))} largest shown" if len(used) > 14 else ""
-        st.caption(
-            f"{target} uses {ui.plural(len(used), 'concept')} of {len(scene.model.concepts)}{more}.".capitalize()
+            table=ui.table(used, ["concept", "weight"]),
+            note=f"It uses {len(used)} of {len(scene.model.concepts)} concepts{more}.",
         )
     with flows:
         st.subheader("Shared with the classes it is taken for", anchor=False)
@@ -129,7 +127,7 @@ def one_class(scene: ui.Scene) -> None:
     separate(scene, place, mixed)
     st.subheader(f"Images of {ui.escape(target)}, the surest first", anchor=False)
     of_class = np.flatnonzero(scene.outcome.labels == place)
-    sure = scene.outcome.probabilities[torch.as_tensor(of_class), place].argsort(descending=True)[:10].numpy()
+    sure = scene.outcome.probabilities[torch.as_tensor(of_class), place].argsort(descending=True)[:8].numpy()
     ui.strip(scene, of_class[sure].tolist(), key="examples")
     with st.expander(
         "Confusion matrix of all classes", icon=":material/grid_on:", on_change="rerun", key="matrix"
@@ -153,7 +151,7 @@ def links_chart(scene: ui.Scene, classes: list[int]) -> None:
     alt = f"The {per_class} largest weights into {', '.join(names)}"
     state = st.echarts_chart(charts.sankey(links), height=430, key="sankey", on_select="rerun", alt=alt)
     ui.follow(state.selection.selected, links)
-    ui.twin(pd.DataFrame(links, columns=["concept", "class", "weight"]), key="sankey", alt=alt)
+    ui.twin(ui.table(links, ["concept", "class", "weight"]), key="sankey", alt=alt)
 
 
 def separate(scene: ui.Scene, place: int, mixed: list[tuple[int, int, int]]) -> None:
@@ -165,21 +163,22 @@ def separate(scene: ui.Scene, place: int, mixed: list[tuple[int, int, int]]) -> 
     weight = linear_head(scene.model).weight
     train = scene.data.splits == "train"
     use = train if train.any() else ~train
-    for column, (other, lost, gained) in zip(st.columns(3, gap="medium"), mixed, strict=False):
+    grid = st.grid(3, min_column_width=230, gap="medium")
+    for other, lost, gained in mixed:
         parts = cases.separating(
             weight, scene.outcome.scores[torch.as_tensor(use)], scene.outcome.labels[use], place, other
         )
         order = np.argsort(-np.abs(parts))[:6]
         rows = [(scene.model.concepts[k], float(parts[k])) for k in order]
         name = scene.model.classes[other]
-        with column, st.container(border=True):
+        with grid.cell(), st.container(border=True):
             st.markdown(f"**{ui.escape(name)}**")
             st.caption(f"{ui.plural(lost, 'image')} taken for it, {gained:,} the other way")
             ui.chart(
                 charts.bars(rows, axis="adds to the margin between them"),
                 alt=f"What tells them apart: {charts.spoken(rows)}",
                 key=f"separate_{other}",
-                table=pd.DataFrame(rows, columns=["concept", "adds to the margin"]),
+                table=ui.table(rows, ["concept", "adds to the margin"]),
             )
 
 

@@ -27,15 +27,13 @@ def steps(scene: ui.Scene, tour: cases.Tour) -> None:
         ("export", "Take the model away", "As a bundle of plain files, with its edits written down.", "Export"),
     ]  # fmt: skip
     path = [step for step in path if ui.screen_exists(step[0])]
-    for number, (column, (screen, title, body, action)) in enumerate(
-        zip(st.columns(len(path), gap="small"), path, strict=True), start=1
-    ):
-        with column, st.container(border=True, height="stretch", gap="small"):
+    grid = st.grid(len(path), min_column_width=165, gap="small", border=True)
+    for number, (screen, title, body, action) in enumerate(path, start=1):
+        with grid.cell(), st.container(gap="small"):
             st.markdown(f":gray[{number}]  **{title}**")
             st.markdown(body)
             if title == "Take the reason away" and pruned:
                 st.badge("done", icon=":material/check:", color="blue")
-            st.space("stretch")
             ui.go_to(screen, action, **here)
 
 
@@ -58,7 +56,7 @@ def guided(scene: ui.Scene) -> None:
 
 def model_card(row: ModelRow) -> None:
     """A model in a line, with the way in."""
-    with st.container(border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+    with st.container(border=True, horizontal=True, vertical_alignment="center", wrap=False):
         edits = ui.plural(row.edits, "edit") if row.edits else "no edits"
         st.markdown(
             f"**{ui.escape(row.name)}**  \n:gray[{ui.escape(row.method)} on {ui.escape(row.dataset or '-')}, {edits}]"
@@ -68,7 +66,7 @@ def model_card(row: ModelRow) -> None:
 
 def dataset_card(row: DatasetRow) -> None:
     """A data set in a line, with the way in."""
-    with st.container(border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+    with st.container(border=True, horizontal=True, vertical_alignment="center", wrap=False):
         splits = ", ".join(f"{n:,} {ui.escape(name)}" for name, n in row.splits.items())
         st.markdown(
             f"**{ui.escape(row.name)}**  \n:gray[{ui.plural(row.size, 'image')} of "
@@ -89,7 +87,7 @@ def running() -> None:
 def overview() -> None:
     """Data sets and models, side by side."""
     ws = ui.workspace()
-    left, right = st.columns(2, gap="large")
+    left, right = ui.beside(1, 1, narrowest=330)
     with left:
         st.subheader("Models", anchor=False)
         models = store.models(ws)

@@ -17,7 +17,7 @@ def desk(scene: ui.Scene) -> None:
     """The picture and what becomes of the decision at the left, the concepts to move at the right."""
     image = scene.data.ids[scene.image]
     moved = known_draft(scene, image)
-    looks, moves = st.columns([1, 1.55], gap="large")
+    looks, moves = ui.beside(2, 3, narrowest=140)
     with moves:
         sliders(scene, image, moved)
     with looks:

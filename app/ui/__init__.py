@@ -5,6 +5,7 @@ from app.ui.loaded import Scene, compared, edited, need_concepts, outcome, scene
 from app.ui.past import undo_redo
 from app.ui.pieces import (
     FOLDER,
+    beside,
     callback,
     chart,
     edge,
@@ -29,6 +30,7 @@ __all__ = [
     "FOLDER",
     "Scene",
     "Selection",
+    "beside",
     "browse",
     "callback",
     "chart",

@@ -12,7 +12,7 @@ from app.ui.selection import select, selection
 from app.ui.text import escape, percent, plural
 
 EVERY = "All"
-PER_STRIP = 10
+PER_STRIP = 8
 
 
 def browse(scene: Scene) -> None:

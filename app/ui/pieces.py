@@ -17,6 +17,7 @@ from cbm.errors import PellucidError
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
+    from streamlit.delta_generator import DeltaGenerator
 
 log = logging.getLogger(__name__)
 P, R = ParamSpec("P"), TypeVar("R")
@@ -144,6 +145,12 @@ def chart(
             if table is not None:
                 twin(table, key=key, alt=alt)
     return state.selection.points if on_select == "rerun" else ()
+
+
+def beside(left: int, right: int, *, narrowest: int = 150) -> "tuple[DeltaGenerator, DeltaGenerator]":
+    """Two places side by side, as wide as `left` to `right`; on a narrow screen one below the other."""
+    grid = st.grid(left + right, min_column_width=narrowest, gap="large")
+    return grid.cell(column_span=left), grid.cell(column_span=right)
 
 
 def table(rows: Iterable[Sequence[object]], columns: Sequence[str]) -> "pd.DataFrame":

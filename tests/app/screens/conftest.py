@@ -1,5 +1,6 @@
 """Opening a screen of the test's workspace without a browser, and doing its jobs here and now."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from streamlit.testing.v1 import AppTest
 from app import jobs, tasks
 from app.workspace import Workspace
 from cbm.errors import PellucidError
+
+sys.path.insert(0, str(Path(__file__).parent))  # for shore.py; tests are imported without packages
+from shore import fill
 
 MAIN = Path(__file__).parents[3] / "app" / "main.py"
 
@@ -53,3 +57,10 @@ def words() -> Callable[[AppTest], str]:
         return "\n".join(str(part.value) for part in parts)
 
     return written
+
+
+@pytest.fixture
+def shore(workspace: Workspace, tmp_path: Path) -> Workspace:
+    """The workspace with the birds of `shore.py` and their model."""
+    fill(workspace, tmp_path / "shore")
+    return workspace
