@@ -52,9 +52,6 @@ OPTIONS = {
     "client.toolbarMode": "viewer",
     "server.enableStaticServing": False,
     "server.fileWatcherType": "none",
-    "theme.light.primaryColor": "#1f5f8b",
-    "theme.dark.primaryColor": "#7db8dd",
-    "theme.baseRadius": "0.4rem",
 }
 
 
