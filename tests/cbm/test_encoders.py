@@ -235,3 +235,10 @@ def test_the_guard_only_swallows_the_known_missing_operators():
         missing_operator(RuntimeError("operator torchvision::box_area does not exist"))
 
     assert ensure_torchvision() is sys.modules["torchvision"]
+
+
+def test_the_demo_encoder_loads_and_puts_images_and_texts_in_one_space():
+    encoder = load_encoder("builtin:demo")
+
+    assert encoder.preprocessing.size == (128, 128)
+    assert encoder.encode_images([noise(150, 200)]).shape == encoder.encode_texts(["a bird"]).shape == (1, encoder.dim)
