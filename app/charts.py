@@ -278,6 +278,48 @@ def aurocs(rows: "Sequence[tuple[str, Estimate]]") -> go.Figure:
     return figure
 
 
+def concept_map(
+    rows: Sequence[tuple[str, float, float]], *, chosen: str = "", near: Sequence[str] = (), named: bool = True
+) -> go.Figure:
+    """Concepts as points in a plane: the chosen one filled and large, those nearest to it in the other colour.
+
+    Parameters
+    ----------
+    rows
+        Name and place; a click returns the name as `customdata`.
+    named
+        Whether every point has its name beside it; else only the chosen one and those nearest to it.
+    """
+    names = [name for name, _, _ in rows]
+    colours = [RAISES if name == chosen else LOWERS if name in near else NEUTRAL for name in names]
+    shown = [label(name, 20) if named or name == chosen or name in near else "" for name in names]
+    points = go.Scatter(
+        x=[x for _, x, _ in rows],
+        y=[y for _, _, y in rows],
+        mode="markers+text",
+        marker={
+            "color": colours,
+            "size": [15 if name == chosen else 9 for name in names],
+            "symbol": ["circle" if name == chosen else "diamond" if name in near else "circle-open" for name in names],
+            "line": {"width": 1.5},
+        },
+        text=shown,
+        textposition="top center",
+        textfont={"size": 11},
+        cliponaxis=False,
+        customdata=names,
+        hovertext=[label(name, 80) for name in names],
+        hoverinfo="text",
+        selected={"marker": {"opacity": 1}},
+        unselected={"marker": {"opacity": 1}},
+    )
+    figure = go.Figure(points)
+    plain = {"showticklabels": False, "zeroline": False, "gridcolor": FAINT}
+    figure.update_xaxes(**plain, title={"text": "first principal component", "font": {"size": 12}})
+    figure.update_yaxes(**plain, title={"text": "second", "font": {"size": 12}})
+    return _dressed(figure, height=520)
+
+
 def sankey(links: Sequence[tuple[str, str, float]]) -> dict[str, Any]:
     """ECharts option: concepts on the left, classes on the right, a band as wide as the weight.
 

@@ -13,7 +13,8 @@ from cbm.progress import OnProgress, part
 def build_bank(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:
     """Build the concept bank `name` with `encoder`, and measure it where `dataset` is annotated.
 
-    `source` is `texts`, with the phrases in `texts`, or `examples`: the annotated images of the data set.
+    `source` is `texts`, with the phrases in `texts`, or `examples`: the annotated images of the data set, for which
+    `method`, `c`, `per_side` and `seed` are options of `cbm.sources.bank_from_examples`.
     """
     from cbm.sources import bank_from_examples, bank_from_texts, measure_bank
 
@@ -22,7 +23,8 @@ def build_bank(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress
         encoder = store.load_encoder(ws, params["encoder"])
         bank = measure_bank(bank_from_texts(encoder, params["texts"], on_progress=on_progress), data)
     elif params["source"] == "examples":
-        bank = bank_from_examples(data, seed=params.get("seed", 0), on_progress=on_progress)
+        chosen = {name: params[name] for name in ("method", "c", "per_side", "seed") if name in params}
+        bank = bank_from_examples(data, **chosen, on_progress=on_progress)
     else:
         raise UsageError(f"concepts cannot come from {params['source']!r}", hint="choose texts or examples")
     row = store.add_bank(ws, params["name"], bank, dataset=params["dataset"])

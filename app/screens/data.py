@@ -1,6 +1,7 @@
 """Data: bring images in, look at them, and turn them into embeddings."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import streamlit as st
 
@@ -17,19 +18,26 @@ IMAGES, CONTENTS, EMBEDDINGS, LIST, IMPORT = "Images", "Contents", "Embeddings",
 
 def contents(row: DatasetRow) -> None:
     """What was found when the data set was imported, and the way to delete it."""
-    sizes(row.report)
-    problems(row.report, key="contents")
+    report = whole_report(row)
+    sizes(report)
+    problems(report, key="contents")
     left, right = st.columns([1.15, 1], gap="large")
     with left:
         st.subheader("Classes", anchor=False)
-        class_balance(row.report, key="contents")
+        class_balance(report, key="contents")
     with right:
         st.subheader("Annotated concepts", anchor=False)
-        prevalence(row.report, key="contents")
+        prevalence(report, key="contents")
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         when = datetime.fromtimestamp(row.created, UTC).strftime("%d %B %Y, %H:%M UTC")
         st.caption(f"Imported {when}, content {row.fingerprint[:12]}.")
         delete(row)
+
+
+def whole_report(row: DatasetRow) -> dict[str, Any]:
+    """The report of the import; a data set that a program stored may have none."""
+    known = {"images": row.size, "classes": row.classes, "concepts": row.concepts, "splits": row.splits, "problems": []}
+    return known | dict(row.report)
 
 
 def delete(row: DatasetRow) -> None:

@@ -1,6 +1,6 @@
 """A data set's images by the page: filters in the address, thumbnails, and a link from every picture to its explanation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,8 +48,8 @@ def shelf(row: DatasetRow) -> None:
     pictures(row, images)
 
 
-def pictures(row: DatasetRow, images: Sequence[ImageRow]) -> None:
-    """Pictures side by side, each with its class and what leads to its explanation."""
+def pictures(row: DatasetRow, images: Sequence[ImageRow], notes: Mapping[str, str] | None = None) -> None:
+    """Pictures side by side, each with its class, a note by id if there is one, and what leads to its explanation."""
     shown = store.thumbnails(workspace(), row.name, [image.id for image in images])
     explained = bool(store.models(workspace(), dataset=row.name))
     with st.grid(8, min_column_width=96, gap="small"):
@@ -63,6 +63,8 @@ def pictures(row: DatasetRow, images: Sequence[ImageRow]) -> None:
                     go_to("explain", escape(image.class_, 22), icon="", image=image.id)
                 else:
                     st.caption(escape(image.class_, 22))
+                if notes and image.id in notes:
+                    st.caption(notes[image.id])
 
 
 def spoken(image: ImageRow) -> str:

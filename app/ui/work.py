@@ -105,7 +105,7 @@ def _progress(row: JobRow) -> None:
     left = f", about {duration(row.eta)} left" if row.eta else ""
     message = escape(row.message, 160)
     if row.state == "queued":
-        st.caption(message or "Waits for a worker; `pellucid serve` starts one, `pellucid worker` another.")
+        st.caption(message or "Waits for its turn; `pellucid worker` starts another worker.")
     elif row.state == "running":
         st.progress(min(max(row.progress, 0.0), 1.0), f"{message or 'starting'}{'' if ' left' in message else left}")
     elif row.state == "failed" and row.error:

@@ -1,0 +1,90 @@
+"""What a concept bank says of the images of a data set, as plain functions: scores, examples, classes, neighbours, a map.
+
+Nothing here knows Streamlit or the database; it is to concept banks what `app.cases` is to models.
+"""
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from cbm.cav import project
+
+if TYPE_CHECKING:
+    from cbm.bank import ConceptBank
+    from cbm.training_set import TrainingSet
+
+Which = Literal["highest", "middle", "random", "lowest"]
+
+
+def scores(bank: "ConceptBank", data: "TrainingSet") -> Float[Tensor, "n k"]:
+    """Signed distance of every image to every concept's hyperplane, in standard deviations above the images' mean."""
+    distances = project(data.x, bank.vectors, bank.intercepts)
+    spread = distances.std(0, unbiased=False).clamp(min=1e-8)
+    return (distances - distances.mean(0)) / spread
+
+
+def examples(values: Float[Tensor, "n"], which: Which, count: int, *, seed: int = 0) -> np.ndarray:
+    """Positions of images by their score on one concept, `[m]`, the highest first.
+
+    `middle` are those around the median; `random` are drawn with the seed.
+    """
+    order = values.argsort(descending=True, stable=True).numpy()
+    if which == "highest":
+        return order[:count]
+    if which == "lowest":
+        return order[::-1][:count]
+    if which == "middle":
+        start = max(0, (len(order) - count) // 2)
+        return order[start : start + count]
+    drawn = np.random.default_rng(seed).permutation(len(order))[:count]
+    return order[np.sort(drawn)]
+
+
+def class_means(values: Float[Tensor, "n"], data: "TrainingSet") -> list[tuple[str, float]]:
+    """Mean score of each class that has images, the highest first."""
+    labels = data.labels
+    means = [
+        (name, float(values[labels == c].mean())) for c, name in enumerate(data.classes) if bool((labels == c).any())
+    ]
+    return sorted(means, key=lambda pair: -pair[1])
+
+
+def nearest(bank: "ConceptBank") -> list[tuple[str, float]]:
+    """For each concept, the other one whose vector is closest, and their cosine; nothing for a bank of one."""
+    if len(bank) < 2:
+        return [("", 0.0)] * len(bank)
+    cosine = _cosines(bank)
+    cosine.fill_diagonal_(-2)
+    best = cosine.max(1)
+    return [(bank.names[int(j)], float(value)) for value, j in zip(best.values, best.indices, strict=True)]
+
+
+def neighbours(bank: "ConceptBank", concept: str, count: int = 6) -> list[tuple[str, float]]:
+    """The concepts whose vectors are closest to one, with their cosines."""
+    k = bank.index(concept)
+    cosine = _cosines(bank)[k]
+    order = [int(j) for j in cosine.argsort(descending=True) if int(j) != k]
+    return [(bank.names[j], float(cosine[j])) for j in order[:count]]
+
+
+def flat(bank: "ConceptBank") -> tuple[Float[Tensor, "k 2"], float]:
+    """Every concept's place in the plane of the two first principal components of the unit vectors, and the share of
+    their variance that the plane keeps. Signs are fixed, so that the same bank always gives the same map."""
+    unit = normalize(bank.vectors.double(), dim=1)
+    centred = unit - unit.mean(0)
+    u, s, _ = torch.linalg.svd(centred, full_matrices=False)
+    places = torch.zeros(len(bank), 2, dtype=torch.float64)
+    kept = min(2, len(s))
+    places[:, :kept] = u[:, :kept] * s[:kept]
+    signs = torch.where(places.sum(0) + places[places.abs().argmax(0), [0, 1]] < 0, -1.0, 1.0)
+    total = float((s**2).sum())
+    return (places * signs).float(), float((s[:kept] ** 2).sum()) / total if total > 0 else 1.0
+
+
+def _cosines(bank: "ConceptBank") -> Float[Tensor, "k k"]:
+    unit = normalize(bank.vectors, dim=1)
+    return unit @ unit.T

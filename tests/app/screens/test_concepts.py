@@ -1,0 +1,123 @@
+"""The screen Concepts on a bank whose vectors are the four directions of the embedding."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from shore import CONCEPTS, ShoreEncoder
+from streamlit.testing.v1 import AppTest
+
+from app import activations, banks, jobs, store
+from app.ui.bank_view import chance
+from app.workspace import Workspace
+from cbm.bank import ConceptBank, Origin, Quality
+from cbm.errors import DataError
+
+Open, Words = Callable[..., AppTest], Callable[[AppTest], str]
+
+
+def directions() -> ConceptBank:
+    """The four directions; the first is measured, the second is weak."""
+    return ConceptBank(
+        names=CONCEPTS,
+        vectors=torch.eye(4),
+        intercepts=torch.zeros(4),
+        origin=(Origin("text", "a photo of {}"), *[Origin("annotation", "svm")] * 3),
+        quality=(Quality(auroc=0.93, accuracy=0.9, p_value=1e-5, positives=12, negatives=30),
+                 Quality(auroc=0.5, p_value=0.4, positives=3, negatives=9, note="only 3 positive images"),
+                 Quality(), Quality()),
+        encoder_id=ShoreEncoder.id,
+        contract=ShoreEncoder.contract,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def banked(shore: Workspace) -> Workspace:
+    """The birds with the bank "parts"."""
+    store.add_bank(shore, "parts", directions(), dataset="shore")
+    return shore
+
+
+def test_without_a_bank_the_screen_offers_to_build_one(open_screen: Open, shore: Workspace, words: Words) -> None:
+    page = open_screen("concepts", dataset="shore")
+
+    assert not page.exception
+    assert "There is no concept bank yet" in words(page)
+    page.text_area(key="bank_texts").set_value("striped wing\n\nyellow bill\nSTRIPED WING").run()
+    page.button(key="build_bank").click().run()
+    (job,) = jobs.jobs(shore)
+    assert job.params["texts"] == ["STRIPED WING", "yellow bill"]
+    assert (job.kind, job.params["source"], job.params["encoder"]) == ("bank", "texts", "test:shore")
+
+
+def test_no_phrase_is_an_error_in_words_and_no_job(open_screen: Open, shore: Workspace, words: Words) -> None:
+    page = open_screen("concepts", dataset="shore")
+    page.button(key="build_bank").click().run()
+
+    assert "there is no phrase" in words(page)
+    assert jobs.jobs(shore) == []
+
+
+def test_the_chosen_concept_shows_its_quality_and_its_images(
+    open_screen: Open, banked: Workspace, words: Words
+) -> None:
+    page = open_screen("concepts", dataset="shore", bank="parts", concept="white wing")
+
+    assert not page.exception
+    assert "AUROC **0.93** on 12 images with it and 30 without, 90.0 % right, p < 0.001" in words(page)
+    table = page.dataframe[0].value
+    assert list(table["concept"]) == list(CONCEPTS)
+    assert table.loc[1, "remark"] == "only 3 positive images"
+
+
+def test_weak_concepts_can_be_listed_alone(open_screen: Open, banked: Workspace) -> None:
+    page = open_screen("concepts", dataset="shore", bank="parts", weak="true")
+
+    assert list(page.dataframe[0].value["concept"]) == ["small"]
+
+
+def test_a_concept_gets_another_name(open_screen: Open, banked: Workspace) -> None:
+    page = open_screen("concepts", dataset="shore", bank="parts", concept="water")
+    page.text_input(key="rename_water").set_value("sea").run()
+    page.button(key="rename").click().run()
+
+    assert not page.exception
+    assert store.bank(banked, "parts").names == ("white wing", "small", "black wing", "sea")
+    assert len(list(banked.folder("banks").iterdir())) == 1
+
+
+def test_a_taken_name_is_refused_and_changes_nothing(banked: Workspace) -> None:
+    with pytest.raises(DataError, match="there twice"):
+        banks.rename_concept(banked, "parts", "water", "small")
+
+    assert store.bank(banked, "parts").names == CONCEPTS
+
+
+def test_the_map_is_drawn(open_screen: Open, banked: Workspace) -> None:
+    page = open_screen("concepts", dataset="shore", bank="parts", show="Map")
+
+    assert not page.exception
+    assert len(page.get("plotly_chart")) == 3
+
+
+def test_scores_know_which_images_show_a_concept(banked: Workspace) -> None:
+    data = store.training_set(banked, "shore", "test:shore")
+
+    values = activations.scores(directions(), data)[:, 0]
+
+    gulls = {i for i, label in enumerate(data.labels.tolist()) if data.classes[label] == "gull"}
+    assert set(activations.examples(values, "highest", len(gulls)).tolist()) == gulls
+    assert activations.class_means(values, data)[0][0] == "gull"
+    assert not set(activations.examples(values, "lowest", 5).tolist()) & gulls
+
+
+def test_four_orthogonal_vectors_have_no_neighbour_and_two_thirds_of_their_variance_in_a_plane() -> None:
+    places, share = activations.flat(directions())
+
+    assert share == pytest.approx(2 / 3, abs=1e-6)  # three equal components span four unit vectors' differences
+    assert places.shape == (4, 2)
+    assert [cosine for _, cosine in activations.nearest(directions())] == [0.0] * 4
+
+
+def test_small_p_values_are_not_spelled_out() -> None:
+    assert [chance(None), chance(1e-9), chance(0.03)] == ["", "< 0.001", "0.03"]
