@@ -1,11 +1,12 @@
 """Two models side by side on one split: what an edit changes, before anybody saves it."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from cbm.model import ConceptModel
 from cbm.training_set import TrainingSet
 from probes.intervals import Estimate
-from probes.tables import GroupRow, accuracy_of, class_rows, decide, group_rows
+from probes.tables import Decisions, GroupRow, accuracy_of, class_rows, decide, group_rows
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,23 @@ def compare(before: ConceptModel, after: ConceptModel, data: TrainingSet, split:
     UnknownName, DataError, EncoderError
         As `probes.tables.decide`.
     """
-    old, new = decide(before, data, split), decide(after, data, split)
-    names_old = [before.classes[i] for i in old.predicted.tolist()]
-    names_new = [after.classes[i] for i in new.predicted.tolist()]
+    return changes(decide(before, data, split), decide(after, data, split), before.classes, after.classes)
+
+
+def changes(old: Decisions, new: Decisions, before: Sequence[str], after: Sequence[str]) -> Comparison:
+    """How two sets of decisions on the same images of one split differ.
+
+    Parameters
+    ----------
+    before, after
+        Names of the classes that the decisions count in.
+    """
+    names_old = [before[i] for i in old.predicted.tolist()]
+    names_new = [after[i] for i in new.predicted.tolist()]
     flipped = [i for i, (a, b) in enumerate(zip(names_old, names_new, strict=True)) if a != b]
     was_right, is_right = old.predicted == old.truth, new.predicted == new.truth
     return Comparison(
-        split=split,
+        split=str(old.data.splits[0]),
         n=len(old),
         before=accuracy_of(old),
         after=accuracy_of(new),

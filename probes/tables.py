@@ -71,9 +71,13 @@ def decide(model: ConceptModel, data: TrainingSet, split: str) -> Decisions:
     """
     check_encoder(model, data)
     images = data.split(split)
-    truth = _in_classes_of(model, images)
-    probabilities = torch.softmax(model.logits(images.x).double(), dim=1)
-    return Decisions(images, truth, probabilities.argmax(1), probabilities)
+    return decided(model, images, model.logits(images.x))
+
+
+def decided(model: ConceptModel, images: TrainingSet, logits: Float[Tensor, "n c"]) -> Decisions:
+    """The answers that the model's logits on these images are, when somebody has computed them already."""
+    probabilities = torch.softmax(logits.double(), dim=1)
+    return Decisions(images, _in_classes_of(model, images), probabilities.argmax(1), probabilities)
 
 
 def check_encoder(model: ConceptModel, data: TrainingSet) -> None:

@@ -143,7 +143,7 @@ def preview(scene: ui.Scene, pending: Sequence[Edit]) -> None:
     found = {name: ui.compared(scene, before, after, name) for name in splits}
     st.subheader("Accuracy before you save" if pending else "Accuracy with all edits so far", anchor=False)
     warn(found)
-    with st.grid(len(found), gap="small", min_column_width=150):
+    with st.grid(len(found), gap="small", min_column_width=110):
         for comparison in found.values():
             headline(comparison)
     changed = groups(found)
