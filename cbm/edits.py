@@ -94,14 +94,7 @@ class TestTimeFix:
 
 
 Edit: TypeAlias = (
-    SetScore
-    | ScaleScore
-    | SetWeight
-    | PruneWeight
-    | DropConcept
-    | RenameConcept
-    | MergeConcepts
-    | TestTimeFix
+    SetScore | ScaleScore | SetWeight | PruneWeight | DropConcept | RenameConcept | MergeConcepts | TestTimeFix
 )
 KINDS: tuple[type[Edit], ...] = (
     SetScore,
@@ -245,9 +238,7 @@ def _check_types(edit: Edit) -> None:
 
 
 def _is_gain(pair: object) -> bool:
-    return (
-        isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], int | float)
-    )
+    return isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], int | float)
 
 
 def _check_finite(edit: Edit) -> None:
