@@ -1,5 +1,7 @@
 """Edit: change the model itself, look at what that does before saving, and take it back whenever you like."""
 
+import json
+import shlex
 from collections.abc import Sequence
 
 import pandas as pd
@@ -247,20 +249,31 @@ def script(scene: ui.Scene) -> None:
         st.caption(f":material/undo: undone: {ui.escape(describe(edit), 200)}")
 
 
-def header(scene: ui.Scene) -> None:
-    """Title and what reproduces the edited model."""
-    edits = [to_json(edit) for edit in scene.history.edits]
+def header(scene: ui.Scene, pending: Sequence[Edit]) -> None:
+    """Title and what makes the same change and measures it."""
+    change = json.dumps([to_json(edit) for edit in pending])
+    branch = [] if scene.history.branch == MAIN else ["--branch", scene.history.branch]
+    apply = [
+        f"echo {shlex.quote(change)} > edits.json",
+        ui.command("edit", "apply", scene.row.name, "--script", "edits.json", *branch),
+    ]
+    split = "test" if "test" in scene.data.split_names else scene.data.split_names[-1]
     ui.header(
         "Edit",
         "Change what the model looks for. Nothing is trained, and every edit can be undone.",
-        command=f"{ui.command('edit', 'log', scene.row.name)}\n{ui.command('eval', scene.row.name, '--split', 'test')}",
-        python=ui.script(scene, "from cbm import edits", f"edits.apply(store.base_model(ws, {scene.row.name!r}),",
-                         f"            [edits.from_json(e) for e in {edits!r}])"),
-    )  # fmt: skip
+        command="\n".join([*(apply if pending else []), ui.command("eval", ui.reference(scene), "--split", split)]),
+        python=ui.script(
+            scene,
+            "from cbm import edits",
+            "from probes import compare",
+            f"changed = edits.apply(model, edits.loads({change!r}))",
+            f"compare(model, changed, images, {split!r})",
+        ),
+    )
 
 
 scene = ui.scene()
-header(scene)
+top = st.container()
 ui.need_concepts(scene)
 toolbar(scene)
 left, right = ui.beside(1, 1, narrowest=330)
@@ -270,3 +283,5 @@ with left:
     script(scene)
 with right:
     preview(scene, pending)
+with top:
+    header(scene, pending)

@@ -205,7 +205,7 @@ def header(scene: ui.Scene) -> None:
     ui.header(
         "Explain",
         "Which concepts decided, and by how much.",
-        command=ui.command("explain", scene.row.name, image_id(scene), *chosen, "--top", str(SHOWN)),
+        command=ui.command("explain", ui.reference(scene), image_id(scene), *chosen, "--top", str(SHOWN)),
         python=ui.script(
             scene,
             f"x = images.x[images.ids.index({image_id(scene)!r})]",

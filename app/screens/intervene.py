@@ -185,7 +185,7 @@ def header(scene: ui.Scene) -> None:
     ui.header(
         "Intervene",
         "What would the model say if it saw this concept as you do?",
-        command=ui.command("explain", scene.row.name, image),
+        command=ui.command("explain", ui.reference(scene), image),
         python=ui.script(
             scene,
             "from cbm.bottleneck import clamp_of",

@@ -22,7 +22,7 @@ from app.ui.pieces import (
     table,
     twin,
 )
-from app.ui.recipes import command, script
+from app.ui.recipes import command, reference, script
 from app.ui.selection import Selection, keep, parameters, select, selection
 from app.ui.text import escape, estimate, number, percent, plural, signed, title
 
@@ -56,6 +56,7 @@ __all__ = [
     "picture",
     "plural",
     "problem",
+    "reference",
     "reproduce",
     "row",
     "scene",

@@ -2,6 +2,7 @@
 
 import shlex
 
+from app.history import MAIN
 from app.ui.loaded import Scene
 
 _OPENING = """\
@@ -28,8 +29,13 @@ def command(*words: str) -> str:
     return shlex.join(["pellucid", *words])
 
 
+def reference(scene: Scene) -> str:
+    """The model as commands name it: with its branch unless that is the main one."""
+    return scene.row.name if scene.history.branch == MAIN else f"{scene.row.name}@{scene.history.branch}"
+
+
 def script(scene: Scene, *lines: str) -> str:
     """Python that opens what the screen looks at and then runs the lines."""
-    branch = "" if scene.history.branch == "main" else f", branch={scene.history.branch!r}"
+    branch = "" if scene.history.branch == MAIN else f", branch={scene.history.branch!r}"
     names = {"model": scene.row.name, "dataset": scene.dataset.name, "encoder": scene.row.encoder}
     return _OPENING.format(branch=branch, **names) + "\n".join(lines)
