@@ -23,7 +23,7 @@ from assets.species import CONCEPTS, GROUP_OF, GROUPS, HELD_OUT, PARTS, PARTS_OF
 
 SIZE = 128
 COUNTS = MappingProxyType({"train": 2400, "val": 600, "test": 1000, "shifted": 600})
-NOISE = 0.07
+NOISE = 0.09
 """Chance that a trait of an image is another than its species'."""
 SPURIOUS_STRENGTH = 0.95
 """Share of images on the species' own background outside ``shifted``; its complement in ``shifted``."""

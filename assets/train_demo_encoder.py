@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 OUT = Path(__file__).resolve().parent / "weights" / "demo"
 CONTEXT_LENGTH = 40
-PICTURES_FOR_TEXTS = 12_000
+PICTURES_FOR_TEXTS = 8_000
 _log = logging.getLogger(__name__)
 
 
@@ -38,8 +38,8 @@ def main() -> None:
     """Train or measure, as the command line asks."""
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--work", type=Path, default=Path("demo-encoder"), help="folder for the pool and the checkpoint")
-    ask.add_argument("--birds", type=int, default=36_000, help="pictures of birds to learn from")
-    ask.add_argument("--cells", type=int, default=10_000, help="pictures of cells to learn from")
+    ask.add_argument("--birds", type=int, default=17_000, help="pictures of birds to learn from")
+    ask.add_argument("--cells", type=int, default=6_000, help="pictures of cells to learn from")
     ask.add_argument("--steps", type=int, default=Plan.steps)
     ask.add_argument("--seed", type=int, default=Plan.seed)
     ask.add_argument(

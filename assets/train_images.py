@@ -36,7 +36,7 @@ _IS_BIRD = tuple(kind_of(CONCEPTS[group[0]]) == "bird" for group in _GROUPS)
 class Plan:
     """How long and how fast to learn: a rate that warms up, stays, and falls to zero in the last part."""
 
-    steps: int = 3000
+    steps: int = 1450
     batch: int = 96
     rate: float = 1e-3
     warm_up: int = 100

@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 class TextPlan:
     """How long to learn, how many pictures and captions a step sees, and at what rate (falling as a cosine)."""
 
-    steps: int = 1500
+    steps: int = 900
     pictures: int = 2048
     captions: int = 48
     rate: float = 2e-3
@@ -94,12 +94,9 @@ def train_texts(
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
         if step % 100 == 99:
+            one, many = loss[:single].mean().item(), loss[single:].mean().item()
             _log.info(
-                "text step %d of %d, loss %.4f and %.4f",
-                step + 1,
-                plan.steps,
-                loss[:single].mean(),
-                loss[single:].mean(),
+                "text step %d of %d, loss %.4f for one concept, %.4f for captions", step + 1, plan.steps, one, many
             )
 
 
