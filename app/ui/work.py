@@ -158,8 +158,15 @@ def _follow(kinds: Sequence[str], about: Mapping[str, str], key: str) -> None:
         before = set(st.session_state.get(_SEEN + key, ()))
         if before - {row.id for row in active}:
             st.rerun()
-        for row in active:
+        running, waiting = ([row for row in reversed(active) if row.state == state] for state in jobs.ACTIVE[::-1])
+        for row in [*running, *waiting[: 0 if running else 1]]:
             job_line(row, key=key, detail=False)
+        rest = waiting if running else waiting[1:]
+        if rest:
+            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                more = f" and {len(rest) - 3} more" if len(rest) > 3 else ""
+                st.caption(f"Then {', '.join(escape(job_title(row), 60) for row in rest[:3])}{more}.", width="content")
+                link("jobs", "All jobs", extra={})
         mine = st.session_state.get(_STARTED, ())
         if rows and not active and (rows[0].state == "failed" or rows[0].id in mine):
             job_line(rows[0], key=key, detail=False)

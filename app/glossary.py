@@ -1,0 +1,128 @@
+"""The words of Pellucid and its metrics, each in a sentence or two with formula and source; shown on hover and in Help."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measured number: its title, what it says with its formula, where it comes from, and which way is better."""
+
+    title: str
+    meaning: str
+    source: str
+    better: Literal["higher", "lower", "read"]
+    share: bool = True
+
+    @property
+    def help(self) -> str:
+        """What is shown on hover."""
+        return f"{self.meaning} {self.source}".strip()
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric(
+        "Accuracy", "Share of images whose most probable class is the labelled one; Wilson interval.", "", "higher"
+    ),
+    "balanced_accuracy": Metric(
+        "Balanced accuracy",
+        "Mean over classes of the share of the class's images that are recognised; bootstrap interval.",
+        "Brodersen et al., ICPR 2010.",
+        "higher",
+    ),
+    "macro_f1": Metric("Macro F1", "Mean over classes of 2 TP / (2 TP + FP + FN); bootstrap interval.", "", "higher"),
+    "worst_group_accuracy": Metric(
+        "Worst group",
+        "Accuracy of the group of images on which it is lowest, with that group's own size.",
+        "Sagawa et al., ICLR 2020.",
+        "higher",
+    ),
+    "ece": Metric(
+        "Calibration error",
+        "Expected calibration error: mean distance of confidence from accuracy over 15 bins of confidence.",
+        "Guo et al., ICML 2017.",
+        "lower",
+    ),
+    "brier": Metric(
+        "Brier score",
+        "Mean squared distance of the probabilities from the truth, summed over classes: 0 is perfect, 2 the worst.",
+        "Brier, 1950.",
+        "lower",
+        share=False,
+    ),
+    "concept_auroc_mean": Metric(
+        "Concept AUROC",
+        "Mean over annotated concepts of how well the score tells images with the concept from images without: 0.5 is "
+        "chance, 1 perfect; DeLong interval.",
+        "DeLong et al., 1988.",
+        "higher",
+        share=False,
+    ),
+    "nec": Metric(
+        "NEC",
+        "Number of effective concepts: mean count a class of weights that are not zero. Fewer are easier to read, and "
+        "models are fairly compared at the same NEC.",
+        "Srivastava et al., VLG-CBM, NeurIPS 2024.",
+        "read",
+        share=False,
+    ),
+    "residual_share": Metric(
+        "Residual share",
+        "Share of the variance of the logits that comes from the residual and not from concepts.",
+        "Yuksekgonul et al., ICLR 2023, PCBM-h.",
+        "lower",
+    ),
+    "linear_probe_accuracy": Metric(
+        "Linear probe",
+        "Control: accuracy of logistic regression on the same embeddings without concepts. What concepts cost is the "
+        "distance to it.",
+        "Alain and Bengio, 2016.",
+        "read",
+    ),
+    "random_concept_accuracy": Metric(
+        "Random concepts",
+        "Control: the same method on as many random directions. If it does as well, the names of the concepts explain "
+        "little of the accuracy.",
+        "",
+        "read",
+    ),
+    "shuffled_label_accuracy": Metric(
+        "Shuffled labels",
+        "Control: the same method when the labels of the training images mean nothing. Above chance, something leaks.",
+        "",
+        "read",
+    ),
+}
+
+CONTROLS = ("linear_probe_accuracy", "random_concept_accuracy", "shuffled_label_accuracy")
+
+WORDS: dict[str, str] = {
+    "Embedding": "The list of numbers that an encoder makes of a picture or a text. Similar pictures get similar lists.",
+    "Encoder": "The network that makes embeddings, such as a CLIP. Pellucid does not change it.",
+    "Contract": "One hash of an encoder's weights and preprocessing. Embeddings, banks and models carry it, so that they "
+    "are never mixed up.",
+    "Concept": "Something that people have a word for and that a picture can show: *striped wing*, *water*.",
+    "CAV": "Concept activation vector: a direction in the space of embeddings along which a concept grows.",
+    "Concept bank": "Named vectors, each with where it came from and how good it is.",
+    "Score": "How strongly a concept shows in a picture. In most methods: standard deviations above the average image.",
+    "Bottleneck": "The step from embedding to concept scores. Everything that the decision knows passes through it.",
+    "Head": "The step from concept scores to classes: a weight for each concept and class, and a bias.",
+    "Logit": "A class's sum before it is turned into a probability: bias plus all contributions.",
+    "Contribution": "Score times weight: what a concept adds to a class's logit on one picture. Bias, contributions and "
+    "residual add up to the logit exactly.",
+    "Residual": "What a hybrid adds straight from the embedding, past the concepts. It has no name; its share is shown.",
+    "Intervention": "Telling the model what a concept's score on one picture should be, and watching the decision.",
+    "Edit": "A lasting change of the model, for every picture: prune, reweight, rename, merge, drop. Kept in a list that "
+    "can be undone, redone and branched.",
+    "NEC": "Number of effective concepts: how many a class really uses, on average.",
+    "AUROC": "The chance that a picture with the concept scores higher than one without: 0.5 is guessing, 1 is perfect.",
+    "p-value": "How often numbers like these would come about if nothing were behind them.",
+    "Interval": "The range in which the true value lies in 95 of 100 such measurements. Few images, wide interval.",
+    "Control": "The same measurement with the meaning taken out, to read the real one against: random concepts, shuffled "
+    "labels, or no concepts at all.",
+    "Split": "Which part of the work a picture is for: learning (train), choosing settings (val), judging (test).",
+    "Group": "Pictures that belong together beside their class: a patient, a camera, a background.",
+    "Fingerprint": "A hash of a model's contents. Two models with the same one are the same model.",
+    "Bundle": "A model as a folder or zip of safetensors and JSON, with checksums and its list of edits. Nothing in it is "
+    "ever executed.",
+}
