@@ -9,7 +9,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+import tomllib
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,19 @@ OPTIONS = {
     "server.enableStaticServing": False,
     "server.fileWatcherType": "none",
 }
+
+
+def theme(path: Path = Path(__file__).with_name(".streamlit") / "config.toml") -> dict[str, object]:
+    """The options of the theme's file by their dotted names; `st.App` does not look for that file itself."""
+    return dict(_dotted(tomllib.loads(path.read_text(encoding="utf-8"))["theme"], "theme"))
+
+
+def _dotted(table: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object]]:
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}.{name}")
+        else:
+            yield f"{prefix}.{name}", value
 
 
 class SecurityHeaders:
@@ -99,7 +113,13 @@ def run(
     """Serve until interrupted; `hosts` as in `build`, by default this machine's names when `host` is this machine."""
     os.environ.update(settings.to_environment())  # Streamlit runs app/main.py, which reads its settings there
     allowed = tuple(hosts) or (LOCAL_HOSTS if host in (*LOCAL_HOSTS, "::1") else ("*",))
-    options = {**OPTIONS, "server.address": host, "server.port": port, "server.maxUploadSize": settings.max_upload}
+    options = {
+        **OPTIONS,
+        **theme(),
+        "server.address": host,
+        "server.port": port,
+        "server.maxUploadSize": settings.max_upload,
+    }
     if not browser:
         options["server.headless"] = True
     build(settings, worker=worker, hosts=allowed).run(config=options)

@@ -103,3 +103,11 @@ def test_a_worker_whose_server_was_killed_ends_too(settings):
     process.stdin.close()
 
     assert process.wait(30) == 0
+
+
+def test_the_theme_of_the_file_reaches_the_server() -> None:
+    options = asgi.theme()
+
+    assert options["theme.font"] == "sans-serif"
+    assert str(options["theme.light.primaryColor"]).startswith("#")
+    assert "theme.dark.sidebar.backgroundColor" in options
