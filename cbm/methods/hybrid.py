@@ -52,7 +52,7 @@ def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptMo
     head = LinearHead(head.weight, head.bias + residual.bias, residual.weight)
     recipe = replace(concept_model.recipe, method=METHOD.name, options=resolved(config))
     model = replace(concept_model, head=head, recipe=recipe)
-    return replace(model, recipe=replace(recipe, notes=(*recipe.notes, _note(model, data))))
+    return replace(model, recipe=replace(recipe, notes=(*recipe.notes, _note(model, data, config))))
 
 
 def flip_rate(model: ConceptModel, x: Float[Tensor, "n d"]) -> float:
@@ -74,8 +74,8 @@ def _fit_residual(model: ConceptModel, data: TrainingSet, config: Config, on_pro
     )
 
 
-def _note(model: ConceptModel, data: TrainingSet) -> str:
-    _, held = fitting_and_held_out(data)
+def _note(model: ConceptModel, data: TrainingSet, config: Config) -> str:
+    _, held = fitting_and_held_out(data, seed=config.seed)
     share = residual_share(linear_head(model), model.scores(held.x), held.x)
     return (
         f"the residual is {share:.0%} of the variance of the logits and turns {flip_rate(model, held.x):.0%} "

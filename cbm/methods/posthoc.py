@@ -71,8 +71,9 @@ def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptMo
     """
     bank = bank_of(data)
     on_progress(0.0, f"scoring {len(data):,} images on {len(bank)} concepts")
-    bottleneck, unused = standardised_distances(bank, fitting_split(data).x)
-    solution = sparse_head(data, bottleneck, config, on_progress)
+    train, held = images_to_fit(data, config)
+    bottleneck, unused = standardised_distances(bank, train.x)
+    solution = sparse_head(train, held, bottleneck, config, on_progress)
     return ConceptModel(
         concepts=bank.names,
         classes=data.classes,
@@ -83,8 +84,8 @@ def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptMo
             options=resolved(config),
             encoder_id=data.encoder_id,
             contract=data.contract,
-            images=len(fitting_split(data)),
-            notes=(*_unused_note(unused), head_note(solution)),
+            images=len(train),
+            notes=(*_unused_note(unused), head_note(solution, config)),
         ),
         bank=bank,
     )
@@ -129,17 +130,23 @@ def standardised_distances(bank: ConceptBank, x: Float[Tensor, "n d"]) -> tuple[
     return bottleneck, tuple(name for name, fine in zip(bank.names, varies.tolist(), strict=True) if not fine)
 
 
-def sparse_head(data: TrainingSet, bottleneck: LinearBottleneck, config: Config, on_progress: OnProgress) -> Solution:
-    """The elastic-net head on a bottleneck's scores, with the penalty chosen as `fit` says."""
-    train, held = fitting_split(data), None
+def images_to_fit(data: TrainingSet, config: Config) -> tuple[TrainingSet, TrainingSet]:
+    """The images to learn from and those to choose the penalty by; all training images when it is given."""
     if config.lam is None:
-        train, held = fitting_and_held_out(data, seed=config.seed)
-    s, y, c = bottleneck(train.x), train.labels, len(data.classes)
+        return fitting_and_held_out(data, seed=config.seed)
+    train = fitting_split(data)
+    return train, train
+
+
+def sparse_head(
+    train: TrainingSet, held: TrainingSet, bottleneck: LinearBottleneck, config: Config, on_progress: OnProgress
+) -> Solution:
+    """The elastic-net head on a bottleneck's scores, with the penalty chosen as `fit` says."""
+    s, y, c = bottleneck(train.x), train.labels, len(train.classes)
     if not bool(s.any()):
         raise DataError("no concept differs between the training images", hint="use other concepts")
     if config.lam is not None:
         return fit_elastic_net(s, y, c, lam=config.lam, alpha=config.alpha, loss=config.loss, on_progress=on_progress)
-    assert held is not None
     wanted = float(min(config.nec or s.shape[1], s.shape[1]))
     path = elastic_net_path(
         s, y, c, alpha=config.alpha, loss=config.loss, nec=(wanted,), on_progress=part(on_progress, 0.05, 0.9)
@@ -164,13 +171,16 @@ def within_one_error(path: list[Solution], s: Float[Tensor, "n k"], y: Int[Tenso
     return min(fine, key=lambda solution: solution.nec)
 
 
-def head_note(solution: Solution) -> str:
+def head_note(solution: Solution, config: Config) -> str:
     """How sparse the head came out, and how it was fitted."""
-    penalty = (
+    remarks = [
         f"penalty {solution.lam:.3g}" if solution.alpha > 0 else f"fitted again with a ridge of {solution.lam:.3g}"
-    )
-    sure = "" if solution.converged else ", not solved to the tolerance"
-    return f"the head uses {solution.nec:.3g} concepts a class ({penalty}{sure})"
+    ]
+    if config.lam is None and config.nec is not None and solution.nec < config.nec - 0.5:
+        remarks.append(f"more than that, of the {config.nec} allowed, no penalty kept")
+    if not solution.converged:
+        remarks.append("not solved to the tolerance")
+    return f"the head uses {solution.nec:.3g} concepts a class ({'; '.join(remarks)})"
 
 
 def _settled(solution: Solution) -> Float[Tensor, "c"]:
@@ -181,7 +191,8 @@ def _settled(solution: Solution) -> Float[Tensor, "c"]:
 def _unused_note(unused: tuple[str, ...]) -> tuple[str, ...]:
     if not unused:
         return ()
-    return (f"{len(unused)} concepts are the same on every training image and are not used: {', '.join(unused[:5])}",)
+    more = f" and {len(unused) - 5} more" if len(unused) > 5 else ""
+    return (f"not used, being the same on every training image: {', '.join(unused[:5])}{more}",)
 
 
 METHOD = Method(

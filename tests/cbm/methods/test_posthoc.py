@@ -65,6 +65,7 @@ def test_more_concepts_than_there_are_means_all(planted):
     model = fit("posthoc", planted.training, bank=planted.bank, nec=500)
 
     assert int((linear_head(model).weight != 0).sum()) <= 9 * 4
+    assert "of the 500 allowed" in model.recipe.notes[-1]
     assert accuracy(model, planted.training.split("test")) > 0.97
 
 
@@ -113,7 +114,7 @@ def test_a_concept_that_never_varies_is_not_used_and_said_so(planted):
 
     assert model.scores(x)[:, 0].abs().max() == 0
     assert linear_head(model).weight[:, 0].abs().max() == 0
-    assert "1 concepts are the same on every training image and are not used: striped" in model.recipe.notes[0]
+    assert "not used, being the same on every training image: striped" in model.recipe.notes[0]
 
 
 def test_images_that_are_all_alike_teach_nothing(planted):
