@@ -56,8 +56,9 @@ OPTIONS = {
 }
 
 
-def theme(path: Path = Path(__file__).with_name(".streamlit") / "config.toml") -> dict[str, object]:
+def theme() -> dict[str, object]:
     """The options of the theme's file by their dotted names; `st.App` does not look for that file itself."""
+    path = Path(__file__).with_name(".streamlit") / "config.toml"
     return dict(_dotted(tomllib.loads(path.read_text(encoding="utf-8"))["theme"], "theme"))
 
 
