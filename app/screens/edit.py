@@ -4,112 +4,14 @@ import json
 import shlex
 from collections.abc import Sequence
 
-import pandas as pd
 import streamlit as st
 
 from app import charts, store, ui
 from app.history import MAIN
-from cbm.edits import (
-    DropConcept,
-    Edit,
-    MergeConcepts,
-    PruneWeight,
-    RenameConcept,
-    ScaleScore,
-    SetWeight,
-    describe,
-    to_json,
-)
+from app.ui.edit_form import change
+from cbm.edits import Edit, describe, to_json
 from cbm.errors import PellucidError
-from cbm.model import linear_head
 from probes.compare import Comparison
-
-KINDS = ("Prune", "Weights", "Scale", "Rename", "Merge", "Drop")
-EVERY = "Every class"
-
-
-def change(scene: ui.Scene) -> tuple[Edit, ...]:
-    """The controls for one kind of edit; what they would add to the script, nothing while they are incomplete."""
-    kind = st.segmented_control(
-        "Change", KINDS, default="Prune", required=True, key="change", bind="query-params", label_visibility="collapsed"
-    )
-    forms = {"Prune": prune, "Weights": weights, "Scale": scale, "Rename": rename, "Merge": merge, "Drop": drop}
-    return forms[kind if kind in forms else "Prune"](scene)
-
-
-def concept(scene: ui.Scene, label: str = "Concept") -> str:
-    """A concept to change, with the pictures on which it is strongest."""
-    name = ui.concept_choice(scene, label)
-    scores = scene.outcome.scores[:, scene.model.concept(name)]
-    ui.row(scene, scores.topk(min(5, len(scores))).indices.tolist(), note=f"{name} is strongest on these")
-    return name
-
-
-def prune(scene: ui.Scene) -> tuple[Edit, ...]:
-    """Weights to zero, for one class or all."""
-    name = concept(scene, "Concept that should not count")
-    classes = [EVERY, *scene.model.classes]
-    class_ = st.selectbox("For", classes, key="prune_for", bind="query-params")
-    normalise = st.toggle(
-        "Renormalise", key="renormalise", bind="query-params",
-        help="The weights that stay grow by one factor, so that the class keeps the sum of its absolute weights.",
-    )  # fmt: skip
-    target = class_ if class_ in scene.model.classes else None
-    column = linear_head(scene.model).weight[:, scene.model.concept(name)]
-    counts = column if target is None else column[scene.model.class_(target)]
-    if not bool(counts.any()):
-        st.caption(f"{ui.escape(name)} does not count there already.")
-        return ()
-    return (PruneWeight(name, target, normalise=bool(normalise)),)
-
-
-def weights(scene: ui.Scene) -> tuple[Edit, ...]:
-    """The weights of one class as a table to change."""
-    target = ui.class_choice(scene, "Class")
-    row = linear_head(scene.model).weight[scene.model.class_(target)]
-    order = row.abs().argsort(descending=True, stable=True).tolist()
-    before = pd.DataFrame(
-        {"concept": [scene.model.concepts[k] for k in order], "weight": [float(row[k]) for k in order]}
-    )
-    after = st.data_editor(
-        before, hide_index=True, height=330, disabled=["concept"], key=f"weights|{scene.key}|{target}",
-        alt=f"Weights of {target}, to change",
-        column_config={"weight": st.column_config.NumberColumn("weight", format="%.3f", required=True)},
-    )  # fmt: skip
-    pairs = zip(before["concept"], before["weight"], after["weight"], strict=True)
-    return tuple(SetWeight(name, target, float(new)) for name, old, new in pairs if pd.notna(new) and new != old)
-
-
-def scale(scene: ui.Scene) -> tuple[Edit, ...]:
-    """A concept's score times a factor."""
-    name = concept(scene)
-    factor = st.slider("Multiply its score by", 0.0, 3.0, 1.0, 0.05, key="factor", bind="query-params")
-    return () if factor == 1 else (ScaleScore(name, min(max(float(factor), 0.0), 3.0)),)
-
-
-def rename(scene: ui.Scene) -> tuple[Edit, ...]:
-    """Another name for a concept."""
-    name = concept(scene)
-    new = st.text_input("New name", key="new_name", max_chars=120, bind="query-params").strip()[:120]
-    return (RenameConcept(name, new),) if new and new != name else ()
-
-
-def merge(scene: ui.Scene) -> tuple[Edit, ...]:
-    """Several concepts as one."""
-    picked = st.multiselect("Concepts that mean the same", scene.model.concepts, key="merge", bind="query-params")
-    names = [name for name in picked if name in scene.model.concepts]
-    new = st.text_input("Name of the merged concept", key="merged_name", max_chars=120, bind="query-params").strip()[
-        :120
-    ]
-    st.caption("Its score is the mean of theirs, its weights are the sums.")
-    return (MergeConcepts(tuple(names), new or names[0]),) if len(names) > 1 else ()
-
-
-def drop(scene: ui.Scene) -> tuple[Edit, ...]:
-    """A concept taken out altogether."""
-    name = concept(scene)
-    st.caption("It leaves the scores, the weights and the explanations.")
-    return (DropConcept(name),)
 
 
 def changer(scene: ui.Scene) -> tuple[Edit, ...]:
@@ -143,18 +45,25 @@ def preview(scene: ui.Scene, pending: Sequence[Edit]) -> None:
     after = (*scene.history.edits, *pending)
     splits = [name for name in scene.data.split_names if name != "train"] or list(scene.data.split_names)
     found = {name: ui.compared(scene, before, after, name) for name in splits}
-    st.subheader("Accuracy before you save" if pending else "Accuracy with all edits so far", anchor=False)
+    st.subheader(heading(scene, pending), anchor=False)
     warn(found)
     with st.grid(len(found), gap="small", min_column_width=110):
         for comparison in found.values():
-            headline(comparison)
-    changed = groups(found)
+            headline(comparison, changed=before != after)
+    changed = groups(found, changed=before != after)
     if changed:
         st.caption("Some of the decisions that change, as the model decides now")
         ui.strip(scene, [scene.data.ids.index(id) for id in changed], key="changed", columns=5)
 
 
-def headline(comparison: Comparison) -> None:
+def heading(scene: ui.Scene, pending: Sequence[Edit]) -> str:
+    """What the numbers at the right are of."""
+    if pending:
+        return "Accuracy before you save"
+    return "Accuracy with all edits so far" if scene.history.edits else "Accuracy as fitted"
+
+
+def headline(comparison: Comparison, *, changed: bool) -> None:
     """Accuracy on a split after the change, how much that is more or less, and its interval."""
     after, points = comparison.after, 100 * (comparison.after.value - comparison.before.value)
     moved = abs(points) >= 0.05
@@ -162,7 +71,7 @@ def headline(comparison: Comparison) -> None:
         st.metric(
             f"On {comparison.split}",
             ui.percent(after.value),
-            f"{points:+.1f} points" if moved else "no change",
+            f"{points:+.1f} points" if moved else "no change" if changed else None,
             delta_color="normal" if moved else "off",
             delta_arrow="auto" if moved else "off",
             help=f"Share of right decisions, with Wilson's 95 % interval. Before: {ui.estimate(comparison.before)}.",
@@ -183,9 +92,9 @@ def warn(found: dict[str, Comparison]) -> None:
         )
 
 
-def groups(found: dict[str, Comparison]) -> list[str]:
+def groups(found: dict[str, Comparison], *, changed: bool) -> list[str]:
     """One split's groups, or classes when it has no groups, before and after; ids of images that changed."""
-    worst = max(found, key=lambda name: found[name].flips)
+    worst = max(found, key=lambda name: (found[name].flips, -found[name].after.value))
     split = st.segmented_control(
         "Split",
         list(found),
@@ -198,13 +107,17 @@ def groups(found: dict[str, Comparison]) -> list[str]:
     chosen = found[split if split in found else worst]
     changes = chosen.groups or chosen.classes[:12]
     ui.chart(
-        charts.group_dots([c.name for c in changes], [c.before for c in changes], [c.after for c in changes]),
+        charts.group_dots(
+            [c.name for c in changes], [c.before for c in changes], [c.after for c in changes] if changed else []
+        ),
         alt=f"Accuracy by group on {chosen.split}",
         key="groups",
         table=ui.table(
             [(c.name, ui.estimate(c.before), ui.estimate(c.after)) for c in changes], ["group", "before", "after"]
         ),
-        note=f"{ui.plural(chosen.flips, 'decision')} of {chosen.n:,} change: {chosen.fixed:,} fixed, {chosen.broken:,} broken.",
+        note=f"{ui.plural(chosen.flips, 'decision')} of {chosen.n:,} change: {chosen.fixed:,} fixed, {chosen.broken:,} broken."
+        if changed
+        else f"Accuracy by group on {chosen.split}, with 95 % intervals.",
     )
     return list(chosen.changed[:10])
 

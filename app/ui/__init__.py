@@ -1,7 +1,7 @@
 """What the screens share: the selection, the loaded values, and the pieces that every page is made of."""
 
 from app.ui.gallery import browse, class_choice, concept_choice, row, spoken, strip, verdict
-from app.ui.loaded import Scene, compared, edited, need_concepts, outcome, scene, sidebar, thumbnails, workspace
+from app.ui.loaded import Scene, edited, need_concepts, outcome, scene, sidebar, thumbnails, workspace
 from app.ui.past import undo_redo
 from app.ui.pieces import (
     FOLDER,
@@ -22,6 +22,7 @@ from app.ui.pieces import (
     table,
     twin,
 )
+from app.ui.previews import compared
 from app.ui.recipes import command, reference, script
 from app.ui.selection import Selection, keep, parameters, select, selection
 from app.ui.text import escape, estimate, number, percent, plural, signed, title

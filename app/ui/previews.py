@@ -1,0 +1,42 @@
+"""What an edit changes, before anybody saves it: quick, because logits follow edits instead of being computed again."""
+
+from collections.abc import Sequence
+from functools import reduce
+
+import streamlit as st
+import torch
+
+from app.ui.loaded import Scene, edited
+from cbm.edits import Edit, dumps
+from cbm.live import LiveLogits, live_logits
+from probes.compare import Comparison, changes, compare
+from probes.tables import decided
+
+
+def compared(scene: Scene, before: Sequence[Edit], after: Sequence[Edit], split: str) -> Comparison:
+    """What changes on a split from one list of edits to another; quick when they differ by a few edits at the end."""
+    images = f"{scene.row.fingerprint}|{scene.dataset.fingerprint}|{len(scene.data)}"
+    return _compared(f"{images}|{dumps(before)}|{dumps(after)}|{split}", scene, tuple(before), tuple(after), split)
+
+
+@st.cache_resource(show_spinner=False, max_entries=256)
+def _compared(key: str, _scene: Scene, _before: tuple[Edit, ...], _after: tuple[Edit, ...], split: str) -> Comparison:
+    if not _scene.fitted.exact:
+        return compare(edited(_scene, _before), edited(_scene, _after), _scene.data, split)
+    rows = torch.as_tensor(_scene.data.splits == split)
+    images = _scene.data.split(split)
+    states = [_live_after(_scene, edits) for edits in (_before, _after)]
+    old, new = (decided(live.model, images, live.logits[:, rows].T) for live in states)
+    return changes(old, new, states[0].model.classes, states[1].model.classes)
+
+
+def _live_after(scene: Scene, edits: tuple[Edit, ...]) -> LiveLogits:
+    """Logits that follow edits: those of the saved edits are kept, later ones are added to them one by one."""
+    kept = edits[: len(scene.history.edits)] if edits[: len(scene.history.edits)] == scene.history.edits else ()
+    live = _live(f"{scene.row.fingerprint}|{scene.dataset.fingerprint}|{len(scene.data)}|{dumps(kept)}", scene, kept)
+    return reduce(LiveLogits.edited, edits[len(kept) :], live)
+
+
+@st.cache_resource(show_spinner=False, max_entries=6)
+def _live(key: str, _scene: Scene, _edits: tuple[Edit, ...]) -> LiveLogits:
+    return live_logits(edited(_scene, _edits), _scene.data.x)
