@@ -177,7 +177,7 @@ def head_note(solution: Solution, config: Config) -> str:
         f"penalty {solution.lam:.3g}" if solution.alpha > 0 else f"fitted again with a ridge of {solution.lam:.3g}"
     ]
     if config.lam is None and config.nec is not None and solution.nec < config.nec - 0.5:
-        remarks.append(f"more than that, of the {config.nec} allowed, no penalty kept")
+        remarks.append(f"{config.nec} were allowed, but no penalty keeps more")
     if not solution.converged:
         remarks.append("not solved to the tolerance")
     return f"the head uses {solution.nec:.3g} concepts a class ({'; '.join(remarks)})"
