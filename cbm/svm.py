@@ -66,7 +66,7 @@ def solve_duals(
     if bool(positive.all()) or not bool(positive.any()):
         raise DataError("a hyperplane needs images of both sides", hint="annotate images with and without the concept")
     sides, solve = positive.double().numpy(), _solver()
-    duals = [solve(matrix.double().numpy(), sides, c, tolerance) for matrix in gram]
+    duals = [solve(matrix.astype(np.float64), sides, c, tolerance) for matrix in gram.numpy()]
     coefficients = torch.from_numpy(np.stack([coefficient for coefficient, _ in duals]))
     return coefficients.to(gram.dtype), torch.tensor([intercept for _, intercept in duals], dtype=gram.dtype)
 
