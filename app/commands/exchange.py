@@ -6,7 +6,6 @@ import click
 
 from app.commands.call import Call, command
 from app.commands.edits import reference
-from app.commands.models import data_of, model_at
 
 
 def register(main: click.Group) -> None:
@@ -23,10 +22,9 @@ def register(main: click.Group) -> None:
         Example:
           pellucid import final.zip --name from-lab
         """
-        from app import store
-        from cbm.io import load
+        from app import exports
 
-        row = store.add_model(call.ws, name or path.stem, load(path))
+        row = exports.import_bundle(call.ws, path, name or path.stem)
         call.answer({"model": row.name, "fingerprint": row.fingerprint}, f"{row.name}: {row.method} for {row.encoder}")
 
 
@@ -48,16 +46,12 @@ def bundle(call: Call, model: str, out: Path) -> None:
     Example:
       pellucid export bundle birds-posthoc -o final.zip
     """
-    from app import store
-    from cbm.io import fingerprint, save
+    from app import exports
 
-    value, row = model_at(call, model), store.model_row(call.ws, reference(model)[0])
-    metrics = None if value.edits else dict(row.metrics)  # the metrics are of the model before its edits
-    contract, embeddings = value.recipe.contract, store.embedding_store(call.ws)
-    known = contract in embeddings.contracts()
-    preprocessing = embeddings.preprocessing(contract).to_dict() if known else None
-    path = save(value, out.absolute(), metrics=metrics, preprocessing=preprocessing)
-    call.answer({"model": model, "path": str(path), "fingerprint": fingerprint(value)}, str(path))
+    name, branch = reference(model)
+    done = exports.write_bundle(call.ws, name, out.absolute(), branch=branch)
+    told = {"model": model, "path": str(done.path), "fingerprint": done.fingerprint, "sha256": done.sha256}
+    call.answer({**told, "edits": list(done.edits)}, str(done.path))
 
 
 @command(export, "csv")
@@ -72,9 +66,9 @@ def csv(call: Call, model: str, out: Path, split: str | None, dataset: str | Non
     Example:
       pellucid export csv birds-posthoc -o explained.csv --split test
     """
-    from cbm.export import write_explanations
+    from app import exports
 
-    data = data_of(call, model, dataset)
-    chosen = data if split is None else data.split(split)
-    path = write_explanations(model_at(call, model), chosen, out.absolute(), on_progress=call.progress)
-    call.answer({"model": model, "path": str(path), "images": len(chosen)}, f"{path}: {len(chosen):,} images")
+    name, branch = reference(model)
+    path, chosen = out.absolute(), {"branch": branch, "dataset": dataset, "split": split}
+    images = exports.write_explanations(call.ws, name, path, **chosen, on_progress=call.progress)
+    call.answer({"model": model, "path": str(path), "images": images}, f"{path}: {images:,} images")

@@ -231,9 +231,7 @@ def header(dataset: DatasetRow | None) -> None:
 
 
 ws = ui.workspace()
-datasets = store.datasets(ws)
-picked = ui.selection().dataset or (datasets[0].name if datasets else "")
-dataset = store.dataset_row(ws, picked) if picked else None
+dataset = ui.current_dataset()
 header(dataset)
 if dataset is None:
     ui.empty("No data set yet", "A model is fitted on images.", screen="data", action="Import a data set")

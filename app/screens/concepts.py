@@ -44,9 +44,7 @@ def forget(name: str) -> None:
 
 
 ws = ui.workspace()
-datasets = store.datasets(ws)
-chosen = ui.selection().dataset or (datasets[0].name if datasets else "")
-dataset = store.dataset_row(ws, chosen) if chosen else None
+dataset = ui.current_dataset()
 rows = store.banks(ws)
 rows.sort(key=lambda row: (dataset is None or row.dataset != dataset.name, row.name))
 views = [TABLE, MAP, BUILD] if rows else [BUILD]

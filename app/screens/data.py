@@ -134,9 +134,7 @@ def reproduced(row: DatasetRow | None, view: str) -> tuple[str, str]:
 
 
 rows = store.datasets(ui.workspace())
-names = [row.name for row in rows]
-picked = ui.selection().dataset
-row = store.dataset_row(ui.workspace(), picked or names[0]) if names else None
+row = ui.current_dataset()
 views = [IMAGES, CONTENTS, EMBEDDINGS, LIST, IMPORT] if row else [IMPORT]
 if st.session_state.get("show") not in (None, *views):
     del st.session_state["show"]

@@ -1,7 +1,18 @@
 """What the screens share: the selection, the loaded values, and the pieces that every page is made of."""
 
 from app.ui.gallery import browse, class_choice, concept_choice, row, spoken, strip, verdict
-from app.ui.loaded import Scene, edited, need_concepts, outcome, scene, sidebar, thumbnails, workspace
+from app.ui.loaded import (
+    Scene,
+    current_dataset,
+    current_model,
+    edited,
+    need_concepts,
+    outcome,
+    scene,
+    sidebar,
+    thumbnails,
+    workspace,
+)
 from app.ui.past import undo_redo
 from app.ui.pieces import (
     FOLDER,
@@ -39,6 +50,8 @@ __all__ = [
     "command",
     "compared",
     "concept_choice",
+    "current_dataset",
+    "current_model",
     "edge",
     "edited",
     "empty",

@@ -198,6 +198,23 @@ def _first_model(models: "Sequence[ModelRow]") -> str:
     return next((row.name for row in models if row.method == "posthoc"), models[0].name)
 
 
+def current_dataset() -> "DatasetRow | None":
+    """The selected data set; before one is selected, the one that the sidebar shows; none in an empty workspace."""
+    ws = workspace()
+    names = [row.name for row in store.datasets(ws)]
+    return store.dataset_row(ws, selection().dataset or _with_models(ws, names)) if names else None
+
+
+def current_model() -> "ModelRow | None":
+    """The selected model; before one is selected, the one that the sidebar shows, or any at all."""
+    ws, dataset = workspace(), current_dataset()
+    if selection().model:
+        return store.model_row(ws, selection().model)
+    rows = store.models(ws, dataset=dataset.name) if dataset is not None else []
+    rows = rows or store.models(ws)
+    return store.model_row(ws, _first_model(rows)) if rows else None
+
+
 def sidebar() -> None:
     """The data set, model and version that all screens look at, chosen at the left."""
     ws, wanted = workspace(), selection()
