@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cbm.model import ConceptModel
     from cbm.training_set import TrainingSet
 
-COMMON = ("train", "val", "test")
+STANDS_OUT = 0.01  # a split this much less accurate than the usual ones is worth a look
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Tour:
 
 
 def tour(model: "ConceptModel", data: "TrainingSet", result: Outcome) -> Tour | None:
-    """Find the split that goes wrong most and the concept that is most to blame, or `None` if nothing goes wrong.
+    """Find the split that goes wrong most and the concept that is most to blame; `None` if no split stands out.
 
     A concept's blame on a wrong image is what it adds to the logit of the prediction beyond the label's.
     """
@@ -165,10 +165,10 @@ def tour(model: "ConceptModel", data: "TrainingSet", result: Outcome) -> Tour | 
         return None
     split = min(shares, key=lambda s: shares[s])
     wrong = np.flatnonzero((data.splits == split) & result.wrong & (result.labels >= 0))
-    if len(wrong) == 0:
+    elsewhere = next((shares[s] for s in ("test", "val") if s in shares and s != split), shares[split])
+    if len(wrong) == 0 or elsewhere - shares[split] < STANDS_OUT:
         return None
     said, labels = torch.as_tensor(result.predictions[wrong]), torch.as_tensor(result.labels[wrong])
     blame = (weight[said] - weight[labels]) * result.scores[torch.as_tensor(wrong)]  # [m k]
     concept = int(blame.mean(0).argmax())
-    others = [shares[s] for s in ("test", "val") if s in shares and s != split] or [shares[split]]
-    return Tour(split, concept, int(wrong[int(blame[:, concept].argmax())]), shares[split], others[0])
+    return Tour(split, concept, int(wrong[int(blame[:, concept].argmax())]), shares[split], elsewhere)

@@ -374,7 +374,11 @@ def _colour(value: float) -> str:
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.0f} %" if value == 0 or value >= 0.0995 else f"{100 * value:.2g} %"
+    if value in (0, 1) or 0.0995 <= value < 0.995:
+        return f"{100 * value:.0f} %"
+    if value > 0.5:
+        return f"{100 * value:.1f} %" if value < 0.9995 else "over 99.9 %"
+    return f"{100 * value:.2g} %" if value >= 0.001 else "under 0.1 %"
 
 
 def _plain(name: str) -> str:

@@ -6,23 +6,20 @@ import streamlit as st
 from app import cases, jobs, store, ui
 from app.datasets import DatasetRow
 from app.models import ModelRow
-from cbm.edits import DropConcept, PruneWeight
 
 
-def steps(scene: ui.Scene, tour: cases.Tour) -> None:
+def steps(scene: ui.Scene, tour: cases.Tour, concept: str) -> None:
     """The guided path: each step says what to look at and leads to the screen, with the right things selected."""
-    concept, image = scene.fitted.concepts[tour.concept], scene.data.ids[tour.image]
-    here = {"image": image, "concept": concept, "class_": ""}
+    here = {"image": scene.data.ids[tour.image], "concept": concept, "class_": ""}
     label = scene.data.classes[int(scene.data.labels[tour.image])]
-    said = scene.fitted.classes[int(ui.outcome(scene, ()).predictions[tour.image])]
-    pruned = any(isinstance(e, PruneWeight | DropConcept) and e.concept == concept for e in scene.history.edits)
+    said = scene.model.classes[int(scene.outcome.predictions[tour.image])]
+    taken = f"The model takes this {ui.escape(label)} for a {ui.escape(said)}. " if said != label else ""
     name, split = ui.escape(concept), ui.escape(tour.split)
     path = [
-        ("explain", "See what decided", f"The model takes this {ui.escape(label)} for a {ui.escape(said)}. Which concepts "
-         f"say so? Look for **{name}**.", "Explain this image"),
+        ("explain", "See what decided", f"{taken}Which concepts say so? Look for **{name}**.", "Explain this image"),
         ("intervene", "Change your mind about one", f"Move **{name}** and watch the decision follow.", "Move it"),
-        ("edit", "Take the reason away", f"Prune **{name}** for every class. The preview shows accuracy on {split}, where it "
-         f"was {ui.percent(tour.accuracy)} against {ui.percent(tour.elsewhere)} elsewhere.", "Prune it"),
+        ("edit", "Take the reason away", f"Prune **{name}** for every class. The preview shows what that does on {split}.",
+         "Prune it"),
         ("edit", "Take it back, and again", "Undo and redo are on the same screen, and stay after a refresh.", "Undo or redo"),
         ("export", "Take the model away", "As a bundle of plain files, with its edits written down.", "Export"),
     ]  # fmt: skip
@@ -32,26 +29,38 @@ def steps(scene: ui.Scene, tour: cases.Tour) -> None:
         with grid.cell(), st.container(gap="small"):
             st.markdown(f":gray[{number}]  **{title}**")
             st.markdown(body)
-            if title == "Take the reason away" and pruned:
-                st.badge("done", icon=":material/check:", color="blue")
             ui.go_to(screen, action, **here)
 
 
 def guided(scene: ui.Scene) -> None:
     """A mistake with its picture, and the steps that lead from it to a better model."""
-    tour = cases.tour(scene.fitted, scene.data, ui.outcome(scene, ()))
-    if tour is None:
+    fitted = ui.outcome(scene, ())
+    first = cases.tour(scene.fitted, scene.data, fitted)
+    if first is None:
         return
-    concept = scene.fitted.concepts[tour.concept]
+    now = cases.tour(scene.model, scene.data, scene.outcome) if scene.history.edits else first
     st.subheader("From a mistake to a better model", anchor=False)
-    st.markdown(
-        f"On the split **{ui.escape(tour.split)}** the model is right on {ui.percent(tour.accuracy)} of the images, and on "
-        f"{ui.percent(tour.elsewhere)} elsewhere. One concept is to blame more than any other: **{ui.escape(concept)}**."
-    )
-    mistakes = np.flatnonzero((scene.data.splits == tour.split) & ui.outcome(scene, ()).wrong)
-    first = [tour.image, *(int(p) for p in mistakes if p != tour.image)][:8]
-    ui.strip(scene, first, key="mistakes", columns=8, open_in="explain")
-    steps(scene, tour)
+    at = scene.data.splits == first.split
+    if scene.history.edits:
+        st.success(
+            f"On **{ui.escape(first.split)}** the fitted model is right on {ui.percent(first.accuracy)} of the images, "
+            f"yours on {ui.percent(float(1 - scene.outcome.wrong[at].mean()))}.",
+            icon=":material/trending_up:"
+            if scene.outcome.wrong[at].sum() < fitted.wrong[at].sum()
+            else ":material/info:",
+        )
+    tour, model = (first, scene.fitted) if now is None else (now, scene.model)
+    concept = model.concepts[tour.concept]
+    if now is not None:
+        st.markdown(
+            f"On the split **{ui.escape(tour.split)}** the model is right on {ui.percent(tour.accuracy)} of the images, and "
+            f"on {ui.percent(tour.elsewhere)} elsewhere. One concept is to blame more than any other: "
+            f"**{ui.escape(concept)}**."
+        )
+    mistakes = np.flatnonzero(at & fitted.wrong)
+    shown = [tour.image, *(int(p) for p in mistakes if p != tour.image)][:8]
+    ui.strip(scene, shown, key="mistakes", columns=8, open_in="explain")
+    steps(scene, tour, concept)
 
 
 def model_card(row: ModelRow) -> None:

@@ -10,6 +10,7 @@ from app.ui.loaded import Scene, thumbnails
 from app.ui.pieces import chart, go_to
 from app.ui.selection import select, selection
 from app.ui.text import escape, percent, plural
+from cbm.model import linear_head
 
 EVERY = "All"
 PER_STRIP = 8
@@ -147,11 +148,17 @@ def _choose_class() -> None:
 
 
 def concept_choice(scene: Scene, label: str) -> str:
-    """A choice of the concept that is looked at, part of the selection; the first one until one is chosen."""
+    """A choice of the concept that is looked at, part of the selection; the most influential until one is chosen."""
     chosen = selection().concept
-    st.session_state["choose_concept"] = chosen if chosen in scene.model.concepts else scene.model.concepts[0]
+    st.session_state["choose_concept"] = chosen if chosen in scene.model.concepts else _influential(scene)
     st.selectbox(label, scene.model.concepts, key="choose_concept", on_change=_choose_concept)
     return str(st.session_state["choose_concept"])
+
+
+def _influential(scene: Scene) -> str:
+    """The concept that moves the logits most, over all classes and images."""
+    spread = scene.outcome.scores.std(0, unbiased=False) * linear_head(scene.model).weight.abs().sum(0)
+    return scene.model.concepts[int(spread.argmax())]
 
 
 def _choose_concept() -> None:

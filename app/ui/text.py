@@ -28,15 +28,19 @@ def escape(name: str, longest: int = LONGEST) -> str:
 
 
 def percent(value: float) -> str:
-    """A share as per cent with three digits at most.
+    """A share as per cent with three digits at most; what is not quite none or all is not rounded to it.
 
     Examples
     --------
-    >>> percent(0.8312), percent(0.0042), percent(1.0)
-    ('83.1 %', '0.42 %', '100 %')
+    >>> percent(0.8312), percent(0.0042), percent(1.0), percent(0.99999), percent(1e-6)
+    ('83.1 %', '0.42 %', '100 %', 'over 99.9 %', 'under 0.1 %')
     """
     scaled = 100 * value
-    return f"{scaled:.0f} %" if scaled in (0, 100) else f"{scaled:.1f} %" if scaled >= 1 else f"{scaled:.2g} %"
+    if scaled in (0, 100):
+        return f"{scaled:.0f} %"
+    if not 0.1 <= scaled <= 99.9:
+        return "under 0.1 %" if scaled < 50 else "over 99.9 %"
+    return f"{scaled:.1f} %" if scaled >= 1 else f"{scaled:.2g} %"
 
 
 def number(value: float) -> str:

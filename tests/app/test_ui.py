@@ -48,7 +48,9 @@ def test_an_estimate_has_its_interval_and_count():
     assert estimate(Estimate(0.775, 0.74, 0.807, 1600)) == "77.5 % (74.0 to 80.7, n = 1,600)"
 
 
-@pytest.mark.parametrize(("share", "text"), [(0.0, "0 %"), (1.0, "100 %"), (0.999, "99.9 %"), (0.0004, "0.04 %")])
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.0, "0 %"), (1.0, "100 %"), (0.999, "99.9 %"), (0.0004, "under 0.1 %"), (0.0042, "0.42 %")]
+)
 def test_a_share_has_three_digits_at_most(share, text):
     assert percent(share) == text
 

@@ -21,10 +21,13 @@ def test_the_guided_path_names_the_split_that_suffers_and_the_concept_to_blame(
     assert "to blame more than any other: **water**" in words(page)
 
 
-def test_a_step_says_that_it_is_done(open_screen: Open, shore: Workspace, words: Words) -> None:
+def test_after_the_correction_it_says_what_that_brought(open_screen: Open, shore: Workspace, words: Words) -> None:
     store.append(shore, "shore-posthoc", [PruneWeight("water")])
 
-    assert "done" in words(open_screen("home"))
+    text = words(open_screen("home"))
+
+    assert "the fitted model is right on 0 % of the images, yours on 100 %" in text
+    assert "to blame more than any other" not in text
 
 
 def test_models_data_sets_and_running_jobs_are_listed(open_screen: Open, shore: Workspace, words: Words) -> None:
