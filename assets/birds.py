@@ -155,4 +155,4 @@ _TRUTH = MappingProxyType(
         "look_alikes": [[a.name, b.name] for a, b in zip(SPECIES[::2], SPECIES[1::2], strict=True)],
     }
 )
-WORLD = World("birds", 1, COUNTS, CONCEPTS, _sample, _TRUTH)
+WORLD = World("birds", 2, COUNTS, CONCEPTS, _sample, _TRUTH)

@@ -216,4 +216,4 @@ _TRUTH = MappingProxyType(
         "classes": {kind: dict(zip(GROUPS, row.split("|"), strict=False)) for kind, row in _USUAL.items()},
     }
 )
-WORLD = World("cells", 1, COUNTS, CONCEPTS, _sample, _TRUTH)
+WORLD = World("cells", 2, COUNTS, CONCEPTS, _sample, _TRUTH)

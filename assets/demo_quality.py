@@ -39,17 +39,29 @@ def auroc(scores: Float[np.ndarray, " n"], truth: Bool[np.ndarray, " n"]) -> flo
 def measure(
     model: CLIP, tokenizer: WordTokenizer, folder: Path, *, birds: int = 2000, cells: int = 1000
 ) -> dict[str, object]:
-    """Return the encoder's quality as plain numbers, rendering the pictures needed into a folder."""
+    """Return the encoder's quality as plain numbers, rendering the pictures needed into a folder.
+
+    ``auroc`` is on pictures that all hold a pair never trained on, ``auroc_any`` on fresh ones of any traits;
+    a concept that no such pair brings along (two nucleus shapes) has only the second.
+    """
     unseen = open_pool(folder, "unseen", birds=birds, cells=cells, seed=0)
+    anything = open_pool(folder, "any", birds=birds // 2, cells=cells, seed=0)
     typical = open_pool(folder, "species", birds=birds // 2, cells=cells // 2, seed=0)
     x = embed_pictures(model, unseen.pictures)
-    by_concept = concept_aurocs(model, tokenizer, x, unseen)
-    means = {kind: _mean(by_concept, kind) for kind in ("bird", "cell")}
+    on_unseen = concept_aurocs(model, tokenizer, x, unseen)
+    on_any = concept_aurocs(model, tokenizer, embed_pictures(model, anything.pictures), anything)
     return {
-        "pictures": {"unseen birds": birds, "unseen cells": cells, "species": len(typical.labels)},
+        "pictures": {
+            "unseen birds": birds,
+            "unseen cells": cells,
+            "any": len(anything.labels),
+            "species": len(typical.labels),
+        },
         "prompt": PROMPT,
-        "mean_auroc": {"birds": means["bird"], "cells": means["cell"]},
-        "auroc": by_concept,
+        "mean_auroc": {"birds": _mean(on_unseen, "bird"), "cells": _mean(on_unseen, "cell")},
+        "mean_auroc_any": {"birds": _mean(on_any, "bird"), "cells": _mean(on_any, "cell")},
+        "auroc": on_unseen,
+        "auroc_any": on_any,
         "zero_shot_accuracy": _zero_shot(model, tokenizer, typical),
         "retrieval": _retrieval(model, tokenizer, x, unseen),
     }

@@ -1,7 +1,7 @@
 """The birds that exist only here: their concepts, in groups as in CUB, and twenty invented species.
 
-Species come in ten pairs of look-alikes, one living on water and one on land, that differ in three small
-traits only. So a model that looks at the background does well until the background is swapped.
+Species come in ten pairs of look-alikes, one living on water and one on land, that differ in one or two
+small traits only. So a model that looks at the background does well until the background is swapped.
 """
 
 from __future__ import annotations
@@ -105,52 +105,52 @@ _PAIRS = (
     (
         ("Tarnwing", "Heathwing"),
         "long straight|yellow|black|smooth head|plain face|grey|striped|white|plain|forked|long|red|long|large",
-        ("red bill", "white eye ring", "yellow legs"),
+        ("red bill", "yellow legs"),
     ),
     (
         ("Saltcrest", "Thorncrest"),
         "hooked|yellow|red|tall crest|dark eye mask|brown|spotted|white|streaked|fan-shaped|short|yellow|short|large",
-        ("black bill", "square tail", "black legs"),
+        ("black bill",),
     ),
     (
         ("Merrowbill", "Copsebill"),
         "curved|red|white|smooth head|white eye ring|black|plain|grey|plain|pointed|long|black|long|large",
-        ("plain face", "blue legs", "black bill"),
+        ("plain face", "black bill"),
     ),
     (
         ("Lochlet", "Fellet"),
         "cone-shaped|grey|blue|smooth head|white eye ring|blue|white bar|yellow|plain|square|short|blue|short|small",
-        ("black bill", "plain face", "fan-shaped tail"),
+        ("black bill", "plain face"),
     ),
     (
         ("Brackfinch", "Bramblefinch"),
         "cone-shaped|black|yellow|tall crest|plain face|green|plain|yellow|streaked|forked|long|black|short|small",
-        ("grey bill", "white eye ring", "pointed tail"),
+        ("grey bill",),
     ),
     (
         ("Quayling", "Hedgeling"),
         "hooked|grey|black|tall crest|plain face|blue|spotted|red|plain|fan-shaped|long|yellow|long|large",
-        ("curved bill", "dark eye mask", "black legs"),
+        ("dark eye mask", "black legs"),
     ),
     (
         ("Siltstrider", "Moorstrider"),
         "long straight|black|white|tall crest|dark eye mask|rufous|striped|brown|plain|square|short|yellow|long|large",
-        ("red bill", "plain face", "blue legs"),
+        ("red bill", "blue legs"),
     ),
     (
         ("Foamcap", "Embercap"),
         "long straight|red|red|smooth head|dark eye mask|green|white bar|grey|streaked|pointed|short|red|short|small",
-        ("curved bill", "square tail", "black legs"),
+        ("black legs",),
     ),
     (
         ("Eddybird", "Dalebird"),
         "cone-shaped|yellow|blue|tall crest|plain face|black|striped|red|streaked|forked|short|red|short|small",
-        ("grey bill", "fan-shaped tail", "yellow legs"),
+        ("fan-shaped tail", "yellow legs"),
     ),
     (
         ("Wadewick", "Oakwick"),
         "hooked|red|yellow|smooth head|dark eye mask|rufous|plain|brown|streaked|fan-shaped|long|blue|long|small",
-        ("black bill", "plain face", "yellow legs"),
+        ("plain face", "yellow legs"),
     ),
 )
 

@@ -22,7 +22,7 @@ from assets.birds import Bird, render_bird, sample_bird, sample_mix
 from assets.cells import CLASSES, Cell, render_cell, sample_cell, sample_cell_mix
 from assets.demo_model import IMAGE_SIZE
 
-Purpose = Literal["train", "unseen", "species"]
+Purpose = Literal["train", "unseen", "any", "species"]
 CONCEPTS = (*species.CONCEPTS, *cells.CONCEPTS)
 """All concepts of both worlds, in the order of a pool's labels."""
 CHUNK = 1000
@@ -45,22 +45,22 @@ def has_held_out(traits: Mapping[str, str]) -> bool:
 
 
 def draw_bird_for(purpose: Purpose, number: int, rng: Generator) -> Bird:
-    """Return a bird for training (no held-out pair), for the unseen (at least one), or of a species."""
+    """Return a bird for training (no held-out pair), for the unseen (at least one), any, or of a species."""
     if purpose == "species":
         return sample_bird(species.SPECIES[number % len(species.SPECIES)], "test", rng)
     while True:
         bird = sample_mix(rng)
-        if has_held_out(bird.traits) == (purpose == "unseen"):
+        if purpose == "any" or has_held_out(bird.traits) == (purpose == "unseen"):
             return bird
 
 
 def draw_cell_for(purpose: Purpose, number: int, rng: Generator) -> Cell:
-    """Return a cell for training (usual or mixed, no held-out pair), for the unseen, or of a class."""
+    """Return a cell for training (usual or mixed, no held-out pair), for the unseen, any, or of a class."""
     if purpose == "species":
         return sample_cell(CLASSES[number % len(CLASSES)], rng)
     while True:
         cell = sample_cell(CLASSES[number % len(CLASSES)], rng) if rng.random() < 0.4 else sample_cell_mix(rng)
-        if has_held_out(cell.traits) == (purpose == "unseen"):
+        if purpose == "any" or has_held_out(cell.traits) == (purpose == "unseen"):
             return cell
 
 

@@ -111,10 +111,10 @@ def test_belly_follows_breast_even_where_the_breast_is_unusual():
     assert same == pytest.approx(0.92, abs=0.05)
 
 
-def test_look_alikes_differ_in_three_traits_and_in_habitat():
+def test_look_alikes_differ_in_one_or_two_traits_and_in_habitat():
     for water, land in zip(SPECIES[::2], SPECIES[1::2], strict=True):
         assert (water.habitat, land.habitat) == ("water", "land")
-        assert sum(a != b for a, b in zip(water.traits, land.traits, strict=True)) == 3
+        assert sum(a != b for a, b in zip(water.traits, land.traits, strict=True)) in (1, 2)
 
 
 def test_every_species_is_described_in_the_order_of_the_groups():
