@@ -263,7 +263,7 @@ def _with_row(model: ConceptModel, concept: str, *, factor: float, shift: float)
     weight, bias = old.weight.clone(), old.bias.clone()
     weight[k] = weight[k] * factor if factor else 0.0
     bias[k] = bias[k] * factor + shift if factor else shift
-    return replace(model, bottleneck=LinearBottleneck(weight, bias))
+    return replace(model, bottleneck=replace(old, weight=weight, bias=bias))
 
 
 def _with_weight(model: ConceptModel, concept: str, class_: str, value: float) -> ConceptModel:
@@ -292,7 +292,7 @@ def _keep(model: ConceptModel, positions: list[int]) -> ConceptModel:
     return replace(
         model,
         concepts=names,
-        bottleneck=LinearBottleneck(bottleneck.weight[positions], bottleneck.bias[positions]),
+        bottleneck=replace(bottleneck, weight=bottleneck.weight[positions], bias=bottleneck.bias[positions]),
         head=replace(head, weight=head.weight[:, positions]),
         bank=None if model.bank is None else model.bank.select(names),
     )
@@ -317,7 +317,8 @@ def _merge(model: ConceptModel, concepts: tuple[str, ...], name: str) -> Concept
     weight, bias, columns = bottleneck.weight.clone(), bottleneck.bias.clone(), head.weight.clone()
     weight[first], bias[first] = weight[positions].mean(0), bias[positions].mean()
     columns[:, first] = columns[:, positions].sum(1)
-    merged = replace(model, bottleneck=LinearBottleneck(weight, bias), head=replace(head, weight=columns))
+    rows = replace(bottleneck, weight=weight, bias=bias)
+    merged = replace(model, bottleneck=rows, head=replace(head, weight=columns))
     kept = _keep(merged, [i for i in range(len(model.concepts)) if i not in rest])
     return _rename(kept, model.concepts[first], name)
 

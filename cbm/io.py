@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cbm import edits as edits_module
 from cbm.bank import ConceptBank, Origin, Quality
-from cbm.bottleneck import LinearBottleneck
+from cbm.bottleneck import LinearBottleneck, ProfileBottleneck
 from cbm.bundle_files import read_bundle, write_bundle
 from cbm.errors import BundleError, PellucidError
 from cbm.heads import LinearHead
@@ -27,6 +27,8 @@ from cbm.model import ConceptModel, Json, Recipe
 
 SCHEMA = 1
 REQUIRED = ("model.safetensors", "config.json", "concepts.json", "preprocess.json", "edits.jsonl")
+BOTTLENECKS = {"linear": LinearBottleneck, "profile": ProfileBottleneck}  # parts whose fields are all tensors
+HEADS = {"linear": LinearHead}
 OPTIONAL = ("metrics.json", "README.md", "LICENSES")
 
 
@@ -112,16 +114,12 @@ def load_bank(path: str | Path) -> ConceptBank:
 
 
 def _model_files(model: ConceptModel) -> dict[str, bytes]:
-    if not isinstance(model.bottleneck, LinearBottleneck) or not isinstance(model.head, LinearHead):
-        raise BundleError(f"a model made by {model.recipe.method} has parts that this version cannot save")
-    tensors = {"bottleneck.weight": model.bottleneck.weight, "bottleneck.bias": model.bottleneck.bias,
-               "head.weight": model.head.weight, "head.bias": model.head.bias}  # fmt: skip
-    if model.head.residual is not None:
-        tensors["head.residual"] = model.head.residual
+    bottleneck, head = _kind(model.bottleneck, BOTTLENECKS), _kind(model.head, HEADS)
+    tensors = _part("bottleneck", model.bottleneck) | _part("head", model.head)
     if model.bank is not None:
         tensors |= {"bank.vectors": model.bank.vectors, "bank.intercepts": model.bank.intercepts}
     config = {"schema": SCHEMA, "kind": "concept-model", "classes": list(model.classes), "recipe": asdict(model.recipe),
-              "bottleneck": "linear", "head": "linear"}  # fmt: skip
+              "bottleneck": bottleneck, "head": head}  # fmt: skip
     bank = None if model.bank is None else _bank_record(model.bank)
     return {
         "model.safetensors": _tensor_bytes(tensors),
@@ -150,8 +148,8 @@ def _model(files: Mapping[str, bytes]) -> ConceptModel:
         return ConceptModel(
             concepts=names,
             classes=classes,
-            bottleneck=LinearBottleneck(tensors["bottleneck.weight"], tensors["bottleneck.bias"]),
-            head=LinearHead(tensors["head.weight"], tensors["head.bias"], tensors.get("head.residual")),
+            bottleneck=BOTTLENECKS[config["bottleneck"]](**_fields_of("bottleneck", tensors)),
+            head=HEADS[config["head"]](**_fields_of("head", tensors)),
             recipe=Recipe(**recipe),
             bank=bank,
             edits=edits_module.loads("[" + ",".join(files["edits.jsonl"].decode().splitlines()) + "]"),
@@ -160,6 +158,24 @@ def _model(files: Mapping[str, bytes]) -> ConceptModel:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, PellucidError) as error:
         raise BundleError(f"the bundle is incomplete: {error!r}", hint="export it again") from error
+
+
+def _kind(part: object, kinds: Mapping[str, type]) -> str:
+    """The name under which a bundle keeps this kind of bottleneck or head."""
+    names = [name for name, kind in kinds.items() if type(part) is kind]
+    if not names:
+        raise BundleError(f"a {type(part).__name__} is a part that this version cannot save")
+    return names[0]
+
+
+def _part(prefix: str, part: object) -> dict[str, Tensor]:
+    """The tensors of a bottleneck or head, by the names of its fields."""
+    return {f"{prefix}.{name}": tensor for name, tensor in vars(part).items() if tensor is not None}
+
+
+def _fields_of(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    start = f"{prefix}."
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
 def _names(given: object) -> tuple[str, ...]:
@@ -172,7 +188,8 @@ def _check_shapes(tensors: Mapping[str, Tensor], k: int, c: int) -> None:
     """Every tensor finite, of single precision and of the shape that `k` concepts and `c` classes ask for."""
     d = tensors["bottleneck.weight"].shape[-1:].numel()
     wanted = {"bottleneck.weight": (k, d), "bottleneck.bias": (k,), "head.weight": (c, k), "head.bias": (c,),
-              "head.residual": (c, d), "bank.vectors": (k, d), "bank.intercepts": (k,)}  # fmt: skip
+              "head.residual": (c, d), "bottleneck.gram": (d, d), "bottleneck.total": (d,), "bank.vectors": (k, d),
+              "bank.intercepts": (k,)}  # fmt: skip
     for name, tensor in tensors.items():
         shape = wanted.get(name)
         if shape is None or tuple(tensor.shape) != shape or tensor.dtype != torch.float32:

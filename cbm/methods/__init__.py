@@ -47,6 +47,7 @@ MODULES = {
     "posthoc-hybrid": "cbm.methods.hybrid",
     "linear-probe": "cbm.methods.linear_probe",
     "zero-shot": "cbm.methods.zero_shot",
+    "cms": "cbm.methods.cms",
 }
 
 
