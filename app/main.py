@@ -16,6 +16,7 @@ SCREENS = {
     "Understand": [
         ("explain", "Explain", ":material/search_insights:"),
         ("intervene", "Intervene", ":material/tune:"),
+        ("compare", "Compare", ":material/compare_arrows:"),
     ],
     "Correct": [("edit", "Edit", ":material/edit_note:"), ("export", "Export", ":material/ios_share:")],
     "Workspace": [
