@@ -125,9 +125,7 @@ def fit_elastic_net(
     (1.0, [0, 0, 1, 1])
     """
     _check(s, y, classes, lam, alpha)
-    present = torch.unique(y)
-    kept = None if allowed is None else allowed[present]
-    problem = centred_problem(s, torch.searchsorted(present, y), len(present), loss=loss, factors=factors, allowed=kept)
+    problem, present = _problem(s, y, loss, factors, allowed)
     return _solve(problem, present, classes, lam, alpha, loss, tolerance, warm, on_progress)
 
 
@@ -163,8 +161,7 @@ def elastic_net_path(
         As `fit_elastic_net`.
     """
     _check(s, y, classes, 1.0, alpha)
-    present = torch.unique(y)
-    problem = centred_problem(s, torch.searchsorted(present, y), len(present), loss=loss, factors=factors)
+    problem, present = _problem(s, y, loss, factors)
     top = _largest_lam(problem, alpha)
     path: list[Solution] = []
     for i, lam in enumerate(_descending(top) if lams is None else sorted(lams, reverse=True)):
@@ -182,8 +179,7 @@ def lam_max(
 ) -> float:
     """The smallest `lam` at which every weight is zero; infinite for ridge (`alpha = 0`)."""
     _check(s, y, classes, 1.0, alpha)
-    present = torch.unique(y)
-    problem = centred_problem(s, torch.searchsorted(present, y), len(present), loss=loss)
+    problem, _ = _problem(s, y, loss)
     return _largest_lam(problem, alpha) if alpha > 0 else float("inf")
 
 
@@ -221,6 +217,19 @@ def at_nec(
         return _cut(dense[0], target, s, y, truncation, refit)
     cut = [_cut(solution, target, s, y, truncation, refit) for solution in dense]
     return max(cut, key=lambda solution: solution.accuracy(*validation))
+
+
+def _problem(
+    s: Float[Tensor, "n k"],
+    y: Int[Tensor, "n"],
+    loss: LossName,
+    factors: Factors | None = None,
+    allowed: Bool[Tensor, "c k"] | None = None,
+) -> tuple[Problem, Int[Tensor, "p"]]:
+    """The problem on the classes that have images, and which these are."""
+    present, labels = torch.unique(y, return_inverse=True)
+    kept = None if allowed is None else allowed[present]
+    return centred_problem(s, labels, len(present), loss=loss, factors=factors, allowed=kept), present
 
 
 def _solve(
