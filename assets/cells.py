@@ -78,11 +78,15 @@ HELD_OUT = (
 
 SHIFT = MappingProxyType(
     {
-        "misactivated": ("small cell", "purple blue cytoplasm", "purple granules", "dense chromatin"),
-        "under-activated": ("big cell", "light blue cytoplasm", "pink granules", "red granules", "loose chromatin"),
+        "misactivated": ("purple blue cytoplasm", "pink granules", "vacuoles", "irregular cell"),
+        "under-activated": ("light blue cytoplasm", "blue cytoplasm", "red granules", "purple granules", "no vacuoles"),
     }
 )
-"""How laboratory B misleads: concepts its pictures suggest wrongly, and concepts its pictures hide."""
+"""How laboratory B misleads: concepts its pictures suggest wrongly, and concepts its pictures hide.
+
+More basic dye turns cytoplasm purple, less acid dye turns red granules pink, and blur dissolves outlines. The
+concepts are those whose mean score by the demo encoder moves most between equal cells of the two laboratories.
+"""
 
 _USUAL = MappingProxyType(
     {
