@@ -164,6 +164,7 @@ def before_after(
     Used for class probabilities while a person intervenes.
     """
     rows = list(range(len(names)))
+    gap = 0.03 * max([1e-9, 1.0 if percent else 0.0, *map(abs, before), *map(abs, after)])  # room between dot and text
     gains = [a - b if abs(a - b) > SAME else 0.0 for b, a in zip(before, after, strict=True)]
     joins = [
         go.Scatter(
@@ -198,10 +199,10 @@ def before_after(
         hoverinfo="text",
     )
     values = go.Scatter(
-        x=[max(pair) for pair in zip(before, after, strict=True)],
+        x=[max(pair) + gap for pair in zip(before, after, strict=True)],
         y=rows,
         mode="text",
-        text=[f"   {text}" for text in shown],
+        text=shown,
         textposition="middle right",
         cliponaxis=False,
         hoverinfo="skip",

@@ -69,7 +69,7 @@ def headline(comparison: Comparison, *, changed: bool) -> None:
     moved = abs(points) >= 0.05
     with st.container(border=True, gap="xsmall", height="stretch"):
         st.metric(
-            f"On {comparison.split}",
+            f"On {ui.escape(comparison.split)}",
             ui.percent(after.value),
             f"{points:+.1f} points" if moved else "no change" if changed else None,
             delta_color="normal" if moved else "off",
@@ -86,7 +86,7 @@ def warn(found: dict[str, Comparison]) -> None:
     lost = 100 * (comparison.before.value - comparison.after.value)
     if lost > limit:
         st.warning(
-            f"On {source} the model loses {lost:.1f} points: {ui.estimate(comparison.before)} becomes "
+            f"On {ui.escape(source)} the model loses {lost:.1f} points: {ui.estimate(comparison.before)} becomes "
             f"{ui.estimate(comparison.after)}.",
             icon=":material/warning:",
         )
@@ -100,6 +100,7 @@ def groups(found: dict[str, Comparison], *, changed: bool) -> list[str]:
         list(found),
         default=worst,
         required=True,
+        format_func=ui.escape,
         key="look_at",
         bind="query-params",
         label_visibility="collapsed",
@@ -117,7 +118,7 @@ def groups(found: dict[str, Comparison], *, changed: bool) -> list[str]:
         ),
         note=f"{ui.plural(chosen.flips, 'decision')} of {chosen.n:,} change: {chosen.fixed:,} fixed, {chosen.broken:,} broken."
         if changed
-        else f"Accuracy by group on {chosen.split}, with 95 % intervals.",
+        else f"Accuracy by group on {ui.escape(chosen.split)}, with 95 % intervals.",
     )
     return list(chosen.changed[:10])
 
@@ -139,7 +140,7 @@ def toolbar(scene: ui.Scene) -> None:
                 bind="query-params",
             )  # fmt: skip
         if past.branch != MAIN:
-            st.badge(f"branch {ui.escape(past.branch)}", icon=":material/fork_right:", color="gray")
+            st.badge(f"branch {ui.badge(past.branch)}", icon=":material/fork_right:", color="gray")
 
 
 @ui.callback

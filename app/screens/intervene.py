@@ -48,12 +48,7 @@ def consequences(scene: ui.Scene, image: str, moved: dict[str, float]) -> None:
             st.markdown(
                 f"**{ui.escape(classes[old])}** becomes **{ui.escape(classes[new])}**, {ui.percent(float(after[new]))}"
             )
-        right = classes[new] == label
-        st.badge(
-            "right" if right else f"wrong, it is {ui.escape(label)}",
-            icon=":material/check:" if right else ":material/close:",
-            color="blue" if right else "orange",
-        )
+        ui.verdict_badge(classes[new] == label, label)
     show_classes(scene, before, after)
     flips(classes, before, after)
 

@@ -32,16 +32,18 @@ from app.ui.pieces import (
     show_problems,
     table,
     twin,
+    verdict_badge,
 )
 from app.ui.previews import compared
 from app.ui.recipes import command, reference, script
 from app.ui.selection import Selection, keep, parameters, select, selection
-from app.ui.text import escape, estimate, number, percent, plural, signed, title
+from app.ui.text import badge, escape, estimate, number, percent, plural, signed, title
 
 __all__ = [
     "FOLDER",
     "Scene",
     "Selection",
+    "badge",
     "beside",
     "browse",
     "callback",
@@ -89,5 +91,6 @@ __all__ = [
     "twin",
     "undo_redo",
     "verdict",
+    "verdict_badge",
     "workspace",
 ]

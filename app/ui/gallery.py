@@ -7,7 +7,7 @@ import streamlit as st
 
 from app import cases, charts
 from app.ui.loaded import Scene, thumbnails
-from app.ui.pieces import chart, go_to
+from app.ui.pieces import chart, go_to, verdict_badge
 from app.ui.selection import select, selection
 from app.ui.text import escape, percent, plural
 from cbm.model import linear_head
@@ -119,10 +119,7 @@ def verdict(scene: Scene) -> None:
     with st.container(gap="xsmall"):
         share = percent(float(result.probabilities[at, said]))
         st.markdown(f"Predicted **{escape(scene.model.classes[said])}**, {share}")
-        if result.wrong[at]:
-            st.badge(f"wrong, it is {escape(label)}", icon=":material/close:", color="orange")
-        else:
-            st.badge("right", icon=":material/check:", color="blue")
+        verdict_badge(not result.wrong[at], label)
         group = f", {scene.data.groups[at]}" if scene.data.groups else ""
         st.caption(escape(f"{scene.data.ids[at]} ({scene.data.splits[at]}{group})", 120))
     order = result.probabilities[at].argsort(descending=True)[:4].tolist()

@@ -11,7 +11,7 @@ import streamlit as st
 
 from app.charts import sankey_nodes
 from app.ui.selection import parameters, select
-from app.ui.text import escape
+from app.ui.text import badge, escape
 from cbm.errors import PellucidError
 
 if TYPE_CHECKING:
@@ -120,6 +120,14 @@ def go_to(screen: str, label: str, *, icon: str | None = ":material/arrow_forwar
     """A link to another screen ("explain") with the current selection and some changes."""
     if screen_exists(screen):
         st.page_link(FOLDER / f"{screen}.py", label=label, icon=icon, query_params=parameters(**changes))
+
+
+def verdict_badge(right: bool, label: str) -> None:
+    """Whether a decision is right, and what would have been."""
+    if right:
+        st.badge("right", icon=":material/check:", color="blue")
+    else:
+        st.badge(f"wrong, it is {badge(label)}", icon=":material/close:", color="orange")
 
 
 def picture(path: Path, *, alt: str, width: int | str = "stretch", caption: str = "") -> None:

@@ -8,7 +8,7 @@ from app.charts import signed
 if TYPE_CHECKING:
     from probes.intervals import Estimate
 
-__all__ = ["escape", "estimate", "number", "percent", "plural", "signed", "title"]
+__all__ = ["badge", "escape", "estimate", "number", "percent", "plural", "signed", "title"]
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:$&^=])")
 LONGEST = 60
@@ -25,6 +25,17 @@ def escape(name: str, longest: int = LONGEST) -> str:
     line = " ".join(str(name).split())
     cut = line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
     return _MARKDOWN.sub(r"\\\1", cut)
+
+
+def badge(name: str) -> str:
+    """A name for `st.badge`, which escapes square brackets itself.
+
+    Examples
+    --------
+    >>> print(badge("*a* [b]"))
+    \\*a\\* [b]
+    """
+    return escape(name).replace("\\[", "[").replace("\\]", "]")
 
 
 def percent(value: float) -> str:
