@@ -4,13 +4,13 @@ PORT ?= 8501
 JOBS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
-export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test check coverage format install system-packages image clean
 
 demo: install
 	$(BIN)/pellucid demo --port $(PORT)
 
+test: export OMP_NUM_THREADS = 1
 test: check system-packages
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 

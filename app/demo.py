@@ -20,15 +20,22 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class World:
-    """A rendered data set, where its concept vectors come from, and the models to fit; counts are images a split.
+    """A rendered data set and what is made of it.
 
-    `banks` maps a bank's name to its source, and `models` a method to the bank that it uses.
+    Attributes
+    ----------
+    counts
+        Images a split.
+    banks
+        Name of each concept bank, and its source: examples or texts.
+    methods
+        The methods to fit a model by; empty for every method there is.
     """
 
     name: str
     counts: Mapping[str, int]
     banks: Mapping[str, str]
-    models: Mapping[str, str | None]
+    methods: tuple[str, ...] = ()
 
 
 WORLDS = (
@@ -36,18 +43,12 @@ WORLDS = (
         name="birds",
         counts={"train": 2400, "val": 600, "test": 1000, "shifted": 600},
         banks={"birds-examples": "examples", "birds-texts": "texts"},
-        models={
-            "posthoc": "birds-examples",
-            "posthoc-hybrid": "birds-examples",
-            "linear-probe": None,
-            "zero-shot": None,
-        },
     ),
     World(
         name="cells",
-        counts={"train": 800, "val": 200, "test": 400, "shifted": 400},
+        counts={"train": 600, "val": 150, "test": 225, "shifted": 225},
         banks={"cells-examples": "examples"},
-        models={"posthoc": "cells-examples"},
+        methods=("posthoc",),
     ),
 )
 
@@ -91,7 +92,7 @@ def build(
     on_step(f"the demo is ready after {seconds:.1f} s" if missing else "the demo is ready")
     return {
         "datasets": [world.name for world in worlds],
-        "models": [model_name(world, method) for world in worlds for method in world.models],
+        "models": [model_name(world, method) for world in worlds for method in methods_of(world)],
         "seconds": round(seconds, 3),
     }
 
@@ -102,14 +103,32 @@ def steps(world: World) -> Iterator[Step]:
     yield Step(f"embed {world.name}", lambda ws: _is_embedded(ws, world), _embed(world))
     for bank, source in world.banks.items():
         yield Step(f"build concepts {bank}", lambda ws, bank=bank: _has_bank(ws, bank), _bank(world, bank, source))
-    for method in world.models:
+    for method in methods_of(world):
         name = model_name(world, method)
         yield Step(f"fit and measure {name}", lambda ws, name=name: _has_model(ws, name), _fit(world, method))
+
+
+def methods_of(world: World) -> tuple[str, ...]:
+    """Names of the methods that a world has a model of."""
+    from cbm.methods import MODULES
+
+    return world.methods or tuple(MODULES)
 
 
 def model_name(world: World, method: str) -> str:
     """What the demo calls the model of a method."""
     return f"{world.name}-{method}"
+
+
+def bank_for(world: World, name: str) -> str | None:
+    """The bank that a method gets: that of texts if it reads texts itself, else that of examples; or none."""
+    from cbm.methods import Need, method
+
+    needs = method(name).needs
+    if Need.CONCEPT_BANK not in needs:
+        return None
+    wanted = "texts" if Need.TEXT_ENCODER in needs else "examples"
+    return next(bank for bank, source in world.banks.items() if source == wanted)
 
 
 def _has_data(ws: Workspace, world: World) -> bool:
@@ -162,6 +181,8 @@ def _bank(world: World, name: str, source: str) -> Callable[[Workspace, OnProgre
 
 
 def _fit(world: World, method: str) -> Callable[[Workspace, OnProgress], object]:
-    params = {"method": method, "dataset": world.name, "encoder": ENCODER, "bank": world.models[method]}
-    params["name"] = model_name(world, method)
-    return lambda ws, on_progress: tasks.run(ws, "fit", {**params, "options": {}}, on_progress)
+    def work(ws: Workspace, on_progress: OnProgress) -> object:
+        params = {"method": method, "dataset": world.name, "encoder": ENCODER, "bank": bank_for(world, method)}
+        return tasks.run(ws, "fit", {**params, "options": {}, "name": model_name(world, method)}, on_progress)
+
+    return work

@@ -7,9 +7,21 @@ import pytest
 from app import demo, store
 from app.settings import Settings
 from cbm.errors import Cancelled
+from cbm.methods import methods
 
-COUNTS = {"train": 80, "val": 40, "test": 40, "shifted": 40}
-SMALL = tuple(demo.World(world.name, COUNTS, world.banks, world.models) for world in demo.WORLDS)
+BIRDS = demo.World(
+    name="birds",
+    counts={"train": 80, "val": 20, "test": 20, "shifted": 40},
+    banks={"birds-examples": "examples", "birds-texts": "texts"},
+    methods=("linear-probe", "zero-shot"),
+)
+CELLS = demo.World(
+    name="cells",
+    counts={"train": 40, "val": 20, "test": 20, "shifted": 20},
+    banks={"cells-examples": "examples"},
+    methods=("posthoc",),
+)
+SMALL = (BIRDS, CELLS)
 
 
 @pytest.fixture(scope="module")
@@ -30,20 +42,33 @@ def built(tmp_path_factory):
     ws.close()
 
 
-def test_every_promised_model_is_there_and_measured(built):
+def test_every_method_has_its_birds():
+    names = {demo.model_name(world, method) for world in demo.WORLDS for method in demo.methods_of(world)}
+
+    assert names == {f"birds-{method.name}" for method in methods()} | {"cells-posthoc"}
+
+
+@pytest.mark.parametrize(
+    ("method", "bank"), [("posthoc", "birds-examples"), ("linear-probe", None), ("zero-shot", None)]
+)
+def test_a_method_gets_the_bank_that_it_needs(method, bank):
+    assert demo.bank_for(BIRDS, method) == bank
+
+
+def test_every_model_is_there_and_measured(built):
     ws, _, result = built
 
     rows = store.models(ws)
 
-    promised = {"birds-posthoc", "birds-posthoc-hybrid", "birds-linear-probe", "birds-zero-shot", "cells-posthoc"}
-    assert {row.name for row in rows} == promised == set(result["models"])
+    assert {row.name for row in rows} == {"birds-linear-probe", "birds-zero-shot", "cells-posthoc"}
+    assert sorted(result["models"]) == [row.name for row in rows]
     assert all("accuracy" in row.metrics["val"]["metrics"] for row in rows)
 
 
 def test_a_stopped_build_goes_on_with_the_step_that_was_stopped(built):
     _, (first, second), _ = built
 
-    assert [line.split("] ")[1].split("  ")[0] for line in first] == ["draw 200 birds"]
+    assert [line.split("] ")[1].split("  ")[0] for line in first] == ["draw 160 birds"]
     assert second[0].split("] ")[1].startswith("embed birds")
 
 
