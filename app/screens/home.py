@@ -6,6 +6,7 @@ import streamlit as st
 from app import cases, jobs, store, ui
 from app.datasets import DatasetRow
 from app.models import ModelRow
+from probes.intervals import Estimate
 
 
 def steps(scene: ui.Scene, tour: cases.Tour, concept: str) -> None:
@@ -63,25 +64,32 @@ def guided(scene: ui.Scene) -> None:
     steps(scene, tour, concept)
 
 
-def model_card(row: ModelRow) -> None:
-    """A model in a line, with the way in."""
+def card(name: str, lines: list[str], screen: str, action: str, **changes: str) -> None:
+    """A named thing, what is known of it, and the way in at the right."""
     with st.container(border=True, horizontal=True, vertical_alignment="center", wrap=False):
-        edits = ui.plural(row.edits, "edit") if row.edits else "no edits"
-        st.markdown(
-            f"**{ui.escape(row.name)}**  \n:gray[{ui.escape(row.method)} on {ui.escape(row.dataset or '-')}, {edits}]"
-        )
-        ui.go_to("explain", "Explain", dataset=row.dataset or "", model=row.name)
+        with st.container(gap=None, width="stretch"):
+            st.markdown(f"**{ui.escape(name)}**")
+            for line in lines:
+                st.caption(line)
+        ui.go_to(screen, action, **changes)
+
+
+def model_card(row: ModelRow) -> None:
+    """A model, with the accuracy that it was measured to have."""
+    edits = ui.plural(row.edits, "edit") if row.edits else "no edits"
+    lines = [f"{ui.escape(row.method)} on {ui.escape(row.dataset or 'no data set')}, {edits}"]
+    for split, measured in row.metrics.items():
+        accuracy = measured.get("metrics", {}).get("accuracy") if isinstance(measured, dict) else None
+        if accuracy:
+            lines.append(f"as fitted, {ui.estimate(Estimate(**accuracy))} right on {ui.escape(split)}")
+    card(row.name, lines, "explain", "Explain", dataset=row.dataset or "", model=row.name)
 
 
 def dataset_card(row: DatasetRow) -> None:
-    """A data set in a line, with the way in."""
-    with st.container(border=True, horizontal=True, vertical_alignment="center", wrap=False):
-        splits = ", ".join(f"{n:,} {ui.escape(name)}" for name, n in row.splits.items())
-        st.markdown(
-            f"**{ui.escape(row.name)}**  \n:gray[{ui.plural(row.size, 'image')} of "
-            f"{ui.plural(len(row.classes), 'class', 'classes')}: {splits}]"
-        )
-        ui.go_to("data", "Look", dataset=row.name)
+    """A data set, with its splits."""
+    splits = ", ".join(f"{n:,} {ui.escape(name)}" for name, n in row.splits.items())
+    lines = [f"{ui.plural(row.size, 'image')} of {ui.plural(len(row.classes), 'class', 'classes')}: {splits}"]
+    card(row.name, lines, "data", "Look", dataset=row.name)
 
 
 @st.fragment(run_every="3s")
