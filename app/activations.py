@@ -53,6 +53,18 @@ def class_means(values: Float[Tensor, "n"], data: "TrainingSet") -> list[tuple[s
     return sorted(means, key=lambda pair: -pair[1])
 
 
+def same_within_classes(data: "TrainingSet", concept: str) -> bool:
+    """Whether the annotations of a concept are of classes rather than images: no class of two images or more has both."""
+    if data.concept_labels is None or concept not in data.concepts:
+        return False
+    labels = data.concept_labels[:, data.concepts.index(concept)]
+    known = ~labels.isnan()
+    shown, classes = (labels[known] >= 0.5).double(), data.labels[known]
+    counts = torch.bincount(classes, minlength=len(data.classes))
+    positive = torch.bincount(classes, weights=shown, minlength=len(data.classes))
+    return bool(known.any()) and int(counts.max()) > 1 and bool(((positive == 0) | (positive == counts)).all())
+
+
 def nearest(bank: "ConceptBank") -> list[tuple[str, float]]:
     """For each concept, the other one whose vector is closest, and their cosine; nothing for a bank of one."""
     if len(bank) < 2:

@@ -48,7 +48,7 @@ def numbers(found: list[Measured]) -> None:
         st.info("On these images nothing differs.", icon=":material/drag_handle:")
         return
     st.dataframe(
-        ui.table(rows, ["metric", *(one.row.name for one in found)]), hide_index=True, height=38 + 35 * len(rows),
+        ui.table(rows, ["metric", *(one.row.name for one in found)]), hide_index=True, height="content",
         alt=f"{len(rows)} metrics of {len(found)} models",
         column_config={"metric": st.column_config.TextColumn(pinned=True)},
     )  # fmt: skip

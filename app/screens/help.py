@@ -74,7 +74,7 @@ def method_pages() -> None:
     st.markdown("**Needs.** " + (" ".join(f"{ui.escape(need, 300)}." for need in needs) or "Only embedded images."))
     rows = option_rows(method.config)
     st.dataframe(
-        ui.table(rows, ["option", "default", "may be", "what it does"]), hide_index=True, height=38 + 35 * len(rows),
+        ui.table(rows, ["option", "default", "may be", "what it does"]), hide_index=True, height="content",
         alt=f"{len(rows)} options of {method.title}",
         column_config={"what it does": st.column_config.TextColumn(width="large")},
     )  # fmt: skip

@@ -56,7 +56,7 @@ def listing(settings: Settings) -> None:
     ]
     st.dataframe(
         ui.table(rows, ["setting", "value", "variable", "what it is"]),
-        hide_index=True, height=38 + 35 * len(rows), alt=f"{len(rows)} settings with their environment variables",
+        hide_index=True, height="content", alt=f"{len(rows)} settings with their environment variables",
         column_config={
             "value": st.column_config.TextColumn(width=240),
             "what it is": st.column_config.TextColumn(width="large"),

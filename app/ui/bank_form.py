@@ -90,8 +90,9 @@ def _phrases(dataset: DatasetRow, encoder: str) -> None:
         )  # fmt: skip
         with st.container(width=320):
             st.file_uploader(
-                "Or a file", type=["txt", "csv"], key=_FILE, max_upload_size=5,
-                help="Text: one phrase a line. CSV: the column `concept`, or else the first one",
+                "Or a file", type=["txt", "csv", "json"], key=_FILE, max_upload_size=5,
+                help="Text: one phrase a line. CSV: the column `concept`, or else the first one. JSON: a list, or a class's list each, "
+                "as language models are asked for",
             )  # fmt: skip
             if dataset.concepts:
                 st.button(
@@ -131,13 +132,15 @@ def given_phrases() -> list[str]:
 
 
 def _in_file(name: str, content: bytes) -> list[str]:
-    """The phrases of a text file, or of the column `concept` (else the first) of a CSV file."""
+    """The phrases of a text file, of the column `concept` (else the first) of a CSV file, or of lists in JSON."""
     import csv
 
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{name!r} is not UTF-8 text", hint="save it as UTF-8") from error
+    if name.lower().endswith(".json"):
+        return _in_json(name, text)
     if not name.lower().endswith(".csv"):
         return text.splitlines()
     rows = [row for row in csv.reader(text.splitlines()) if row]
@@ -147,3 +150,17 @@ def _in_file(name: str, content: bytes) -> list[str]:
     column = head.index("concept") if "concept" in head else 0
     body = rows[1:] if "concept" in head else rows
     return [row[column] for row in body if len(row) > column]
+
+
+def _in_json(name: str, text: str) -> list[str]:
+    """The texts of `["a", "b"]`, or of `{"class": ["a", "b"]}`, class after class."""
+    import json
+
+    try:
+        read = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name!r} is not JSON ({error})", hint='write a list, such as ["striped wing"]') from error
+    lists = list(read.values()) if isinstance(read, dict) else [read]
+    if not all(isinstance(one, list) and all(isinstance(item, str) for item in one) for one in lists):
+        raise DataError(f"{name!r} has something else than lists of texts", hint='write {"wren": ["striped wing"]}')
+    return [item for one in lists for item in one]

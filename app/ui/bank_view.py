@@ -104,7 +104,7 @@ def concept_table(seen: View) -> None:
         + ". Click a row to look at a concept."
     )
     state = st.dataframe(
-        shown, hide_index=True, column_order=_columns(whole), height=38 + 35 * min(max(len(shown), 1), 9), key=f"concepts_{seen.row.fingerprint[:8]}",
+        shown, hide_index=True, column_order=_columns(whole), key=f"concepts_{seen.row.fingerprint[:8]}",
         on_select="rerun", selection_mode="single-row", alt=f"{len(shown)} concepts of {seen.row.name} with their quality",
         column_config={
             "concept": st.column_config.TextColumn(width="medium", pinned=True),
@@ -133,7 +133,7 @@ def concept_table(seen: View) -> None:
 
 def _columns(whole: "pd.DataFrame") -> list[str]:
     """All but those that say nothing."""
-    return [name for name in COLUMNS[:-1] if name not in ("group", "remark") or (whole[name] != "").any()]
+    return [name for name in COLUMNS[:-1] if (whole[name].notna() & (whole[name] != "")).any()]
 
 
 def chance(p_value: float | None) -> str:
@@ -186,6 +186,11 @@ def concept_card(seen: View) -> None:
             action="Embed it",
         )
         return
+    if activations.same_within_classes(seen.data, concept):
+        st.caption(
+            ":material/warning: Annotated by class: all images of a class have the same label, so that it may have learned "
+            "to tell classes. Its images show more than its AUROC."
+        )
     _images(seen, k)
     left, right = st.columns(2, gap="large")
     with left:

@@ -37,8 +37,10 @@ def figure(name: str, value: "Estimate", *, interval: bool = True) -> str:
     shown = percent(value.value) if share else f"{value.value:.3g}"
     if not interval or value.low == value.high:
         return shown
-    low, high = (100 * value.low, 100 * value.high) if share else (value.low, value.high)
-    return f"{shown} ({low:.1f} to {high:.1f}, n = {value.n:,})" if share else f"{shown} ({low:.2f} to {high:.2f})"
+    low, high = (f"{100 * v:.1f}" if share else f"{v:.2f}" for v in (value.low, value.high))
+    if low == high:  # narrower than we write
+        return f"{shown} (n = {value.n:,})"
+    return f"{shown} ({low} to {high}{f', n = {value.n:,}' if share else ''})"
 
 
 def title_of_metric(name: str) -> str:
@@ -77,7 +79,8 @@ def against_controls(row: ModelRow, *, key: str) -> None:
     """Accuracy beside its controls, as dots with intervals."""
     split = measured_on(row)
     found = estimates(row, split)
-    names = [name for name in ("accuracy", *CONTROLS) if name in found]
+    itself = "linear_probe_accuracy" if row.method == "linear-probe" else ""
+    names = [name for name in ("accuracy", *CONTROLS) if name in found and name != itself]
     if not names:
         return
     titles = ["This model", *(title_of_metric(name) for name in names[1:])]

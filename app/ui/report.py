@@ -62,7 +62,7 @@ def problems(report: Mapping[str, Any], *, key: str) -> None:
     with st.expander("All remarks", expanded=bool(errors), key=f"{key}_problems"):
         st.dataframe(
             table(rows, ["level", "kind", "where", "what"]),
-            hide_index=True, height=min(320, 38 + 35 * len(rows)), lazy=False, alt=f"{plural(len(rows), 'remark')}: {told}",
+            hide_index=True, lazy=False, alt=f"{plural(len(rows), 'remark')}: {told}",
             column_config={"what": st.column_config.TextColumn(width="large")},
         )  # fmt: skip
 
@@ -78,7 +78,7 @@ def class_balance(report: Mapping[str, Any], *, key: str) -> None:
     smallest = min(counts, key=lambda name: counts[name])
     st.dataframe(
         table(rows, ["class", "images", *splits]),
-        hide_index=True, height=_height(len(rows)), key=f"{key}_classes",
+        hide_index=True, key=f"{key}_classes",
         column_config={
             "class": st.column_config.TextColumn(width=150),
             "images": st.column_config.ProgressColumn(min_value=0, max_value=most, format="%d", width="small"),
@@ -98,7 +98,7 @@ def prevalence(report: Mapping[str, Any], *, key: str) -> None:
     rows = [(name, None if share is None else 100 * share, missing.get(name, 0)) for name, share in known.items()]
     st.dataframe(
         table(rows, ["concept", "present on", "unknown on"]),
-        hide_index=True, height=_height(len(rows)), key=f"{key}_concepts",
+        hide_index=True, key=f"{key}_concepts",
         column_config={
             "concept": st.column_config.TextColumn(width="medium"),
             "present on": st.column_config.ProgressColumn(
@@ -108,7 +108,3 @@ def prevalence(report: Mapping[str, Any], *, key: str) -> None:
         },
         alt=f"Prevalence of {len(rows)} concepts",
     )  # fmt: skip
-
-
-def _height(rows: int) -> int:
-    return 38 + 35 * min(rows, 11)

@@ -1,6 +1,7 @@
 """The screen Concepts on a bank whose vectors are the four directions of the embedding."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -121,3 +122,47 @@ def test_four_orthogonal_vectors_have_no_neighbour_and_two_thirds_of_their_varia
 
 def test_small_p_values_are_not_spelled_out() -> None:
     assert [chance(None), chance(1e-9), chance(0.03)] == ["", "< 0.001", "0.03"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "phrases"),
+    [
+        ("words.txt", "striped wing\nyellow bill", ["striped wing", "yellow bill"]),
+        ("words.csv", "group,concept\nwing,striped wing\nbill,yellow bill", ["striped wing", "yellow bill"]),
+        ("words.csv", "striped wing,x\nyellow bill,y", ["striped wing", "yellow bill"]),
+        ("words.json", '{"wren": ["striped wing"], "gull": ["yellow bill"]}', ["striped wing", "yellow bill"]),
+    ],
+)
+def test_phrases_come_from_files_of_three_kinds(
+    open_screen: Open, shore: Workspace, name: str, content: str, phrases: list[str]
+) -> None:
+    page = open_screen("concepts", dataset="shore")
+    page.file_uploader(key="bank_file").upload(name, content.encode()).run()
+    page.button(key="build_bank").click().run()
+
+    assert not page.exception
+    assert jobs.jobs(shore)[0].params["texts"] == phrases
+
+
+@pytest.mark.parametrize("content", [b"{", b'{"a": 3}', b'["a", 3]', b"\xff\xfe\xff"])
+def test_a_file_that_holds_no_phrases_is_refused_in_words(
+    open_screen: Open, shore: Workspace, words: Words, content: bytes
+) -> None:
+    page = open_screen("concepts", dataset="shore")
+    page.file_uploader(key="bank_file").upload("words.json", content).run()
+    page.button(key="build_bank").click().run()
+
+    assert not page.exception
+    assert "words.json" in words(page).replace("\\", "")
+    assert jobs.jobs(shore) == []
+
+
+def test_annotations_of_classes_are_told_from_annotations_of_images(banked: Workspace) -> None:
+    data = store.training_set(banked, "shore", "test:shore")
+    gull = (data.labels == data.classes.index("gull")).float()
+    odd = torch.arange(len(data)).remainder(2).float()
+    labelled = replace(data, concepts=("white", "odd"), concept_labels=torch.stack([gull, odd], dim=1))
+
+    assert activations.same_within_classes(labelled, "white")
+    assert not activations.same_within_classes(labelled, "odd")
+    assert not activations.same_within_classes(labelled, "unheard of")
