@@ -1,17 +1,16 @@
-"""Changing a stored concept bank: a concept under another name is another bank under the same name."""
+"""Changing a stored concept bank: one of its concepts renamed, or more concepts in it."""
 
-import shutil
+from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select, update
-
-from app.db import reading, writing
-from app.models import bank, bank_row
-from app.tables import Bank
+from app.models import BankRow, bank, bank_row, replace_bank
 from app.workspace import Workspace
-from cbm.errors import StoreError
+from cbm.errors import UsageError
+
+if TYPE_CHECKING:
+    from cbm.bank import ConceptBank
 
 
-def rename_concept(ws: Workspace, name: str, concept: str, to: str) -> None:
+def rename_concept(ws: Workspace, name: str, concept: str, to: str) -> BankRow:
     """Give a concept of a bank another name; models that were made from the bank keep their own.
 
     Raises
@@ -23,25 +22,26 @@ def rename_concept(ws: Workspace, name: str, concept: str, to: str) -> None:
     StoreError
         If somebody else changed the bank meanwhile.
     """
-    from cbm.io import fingerprint, save_bank
-
     before = bank_row(ws, name).fingerprint
-    renamed = bank(ws, name).rename(concept, to.strip())
-    after = fingerprint(renamed)
-    if after == before:
-        return
-    if not (ws.folder("banks") / after).exists():
-        save_bank(renamed, ws.folder("banks") / after)
-    changed = update(Bank).where(Bank.name == name, Bank.fingerprint == before).values(fingerprint=after)
-    with writing(ws.engine) as session:
-        done = session.scalar(changed.returning(Bank.id))
-    if done is None:
-        raise StoreError(f"the bank {name!r} was changed meanwhile", hint="look at it again, and repeat the change")
-    _remove_unused(ws, before)
+    return replace_bank(ws, name, bank(ws, name).rename(concept, to.strip()), instead_of=before)
 
 
-def _remove_unused(ws: Workspace, fingerprint: str) -> None:
-    with reading(ws.engine) as session:
-        used = session.scalar(select(func.count()).where(Bank.fingerprint == fingerprint))
-    if not used and (ws.folder("banks") / fingerprint).exists():
-        shutil.rmtree(ws.folder("banks") / fingerprint)
+def add_concepts(ws: Workspace, name: str, fresh: "ConceptBank") -> BankRow:
+    """Put more concepts into a bank.
+
+    Raises
+    ------
+    UsageError
+        If a concept is in the bank already.
+    DataError
+        If they belong to another encoder.
+    StoreError
+        If somebody else changed the bank meanwhile.
+    """
+    from cbm.bank import merge
+
+    before, there = bank_row(ws, name).fingerprint, bank(ws, name)
+    twice = [concept for concept in fresh.names if concept in there.names]
+    if twice:
+        raise UsageError(f"{name!r} has a concept {twice[0]!r} already", hint="choose another name for the new one")
+    return replace_bank(ws, name, merge(there, fresh), instead_of=before)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app import store
+from app.banks import add_concepts
 from app.workspace import Workspace
 from cbm.errors import UsageError
 from cbm.progress import OnProgress, part
@@ -14,7 +15,8 @@ def build_bank(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress
     """Build the concept bank `name` with `encoder`, and measure it where `dataset` is annotated.
 
     `source` is `texts`, with the phrases in `texts`, or `examples`: the annotated images of the data set, for which
-    `method`, `c`, `per_side` and `seed` are options of `cbm.sources.bank_from_examples`.
+    `method`, `c`, `per_side` and `seed` are options of `cbm.sources.bank_from_examples`; or `picked`: one `concept` from
+    the ids `with` it and `without` it, put into the bank if there is one of that name.
     """
     from cbm.sources import bank_from_examples, bank_from_texts, measure_bank
 
@@ -25,8 +27,15 @@ def build_bank(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress
     elif params["source"] == "examples":
         chosen = {name: params[name] for name in ("method", "c", "per_side", "seed") if name in params}
         bank = bank_from_examples(data, **chosen, on_progress=on_progress)
+    elif params["source"] == "picked":
+        from app.picking import picked_bank
+
+        bank = picked_bank(data, params["concept"], params["with"], params["without"])
+        if params["name"] in {row.name for row in store.banks(ws)}:
+            row = add_concepts(ws, params["name"], bank)
+            return {"bank": row.name, **row.summary}
     else:
-        raise UsageError(f"concepts cannot come from {params['source']!r}", hint="choose texts or examples")
+        raise UsageError(f"concepts cannot come from {params['source']!r}", hint="choose texts, examples or picked")
     row = store.add_bank(ws, params["name"], bank, dataset=params["dataset"])
     return {"bank": row.name, **row.summary}
 

@@ -77,6 +77,35 @@ def add_bank(ws: Workspace, name: str, bank: "ConceptBank", *, dataset: str | No
     return bank_row(ws, name)
 
 
+def replace_bank(ws: Workspace, name: str, bank: "ConceptBank", *, instead_of: str) -> BankRow:
+    """Put another bank under a name; models made from the one before keep their own copy.
+
+    Parameters
+    ----------
+    instead_of
+        Fingerprint of the bank that the person was looking at.
+
+    Raises
+    ------
+    StoreError
+        If the name stands for another bank by now.
+    """
+    from cbm.io import fingerprint, save_bank
+
+    content = fingerprint(bank)
+    if not (ws.folder("banks") / content).exists():
+        save_bank(bank, ws.folder("banks") / content)
+    changed = update(Bank).where(Bank.name == name, Bank.fingerprint == instead_of)
+    with writing(ws.engine) as session:
+        statement = changed.values(fingerprint=content, summary=_summary(bank)).returning(Bank.id)
+        done = session.scalar(statement) is not None
+        last = not session.scalar(select(func.count()).where(Bank.fingerprint == instead_of))
+    if not done:
+        raise StoreError(f"the bank {name!r} was changed meanwhile", hint="look at it again, and repeat the change")
+    _remove(ws, "banks", instead_of, last and content != instead_of)
+    return bank_row(ws, name)
+
+
 def banks(ws: Workspace, *, encoder: str | None = None) -> list[BankRow]:
     """All concept banks by name, or those in the space of one encoder."""
     query = select(Bank).order_by(Bank.name)

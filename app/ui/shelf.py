@@ -9,6 +9,7 @@ import streamlit as st
 from app import cases, store
 from app.datasets import DatasetRow, ImageRow
 from app.ui.loaded import Scene, scene, workspace
+from app.ui.picks import pick_control, pick_panel
 from app.ui.pieces import go_to
 from app.ui.text import escape, plural
 
@@ -32,6 +33,7 @@ class Wanted:
 def shelf(row: DatasetRow) -> None:
     """Filters, one page of pictures, and the other pages."""
     wanted = _filters(row)
+    picking = pick_panel(row)
     page = max(1, int(st.session_state.get("page", 1) or 1))
     images, total = find(row, wanted, page)
     pages = max(1, -(-total // PER_PAGE))
@@ -45,11 +47,19 @@ def shelf(row: DatasetRow) -> None:
     if not total:
         st.info("No image passes these filters.", icon=":material/filter_alt_off:")
         return
-    pictures(row, images)
+    pictures(row, images, picking=picking)
 
 
-def pictures(row: DatasetRow, images: Sequence[ImageRow], notes: Mapping[str, str] | None = None) -> None:
-    """Pictures side by side, each with its class, a note by id if there is one, and what leads to its explanation."""
+def pictures(
+    row: DatasetRow, images: Sequence[ImageRow], notes: Mapping[str, str] | None = None, *, picking: bool = False
+) -> None:
+    """Pictures side by side, each with its class, a note by id if there is one, and what leads to its explanation.
+
+    Parameters
+    ----------
+    picking
+        Whether there is a control to pick the picture as an example instead of the link.
+    """
     shown = store.thumbnails(workspace(), row.name, [image.id for image in images])
     explained = bool(store.models(workspace(), dataset=row.name))
     with st.grid(8, min_column_width=96, gap="small"):
@@ -59,7 +69,9 @@ def pictures(row: DatasetRow, images: Sequence[ImageRow], notes: Mapping[str, st
                     st.image(shown[image.id], width="stretch", alt=spoken(image), output_format="JPEG")
                 else:
                     st.caption(":material/broken_image: cannot be read")
-                if explained:
+                if picking:
+                    pick_control(row, image)
+                elif explained:
                     go_to("explain", escape(image.class_, 22), icon="", image=image.id)
                 else:
                     st.caption(escape(image.class_, 22))

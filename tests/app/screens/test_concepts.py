@@ -9,10 +9,11 @@ from shore import CONCEPTS, ShoreEncoder
 from streamlit.testing.v1 import AppTest
 
 from app import activations, banks, jobs, store
+from app.picking import picked_bank
 from app.ui.bank_view import chance
 from app.workspace import Workspace
 from cbm.bank import ConceptBank, Origin, Quality
-from cbm.errors import DataError
+from cbm.errors import DataError, UnknownName, UsageError
 
 Open, Words = Callable[..., AppTest], Callable[[AppTest], str]
 
@@ -166,3 +167,36 @@ def test_annotations_of_classes_are_told_from_annotations_of_images(banked: Work
     assert activations.same_within_classes(labelled, "white")
     assert not activations.same_within_classes(labelled, "odd")
     assert not activations.same_within_classes(labelled, "unheard of")
+
+
+def test_pictures_are_picked_in_the_gallery_and_become_a_concept(
+    open_screen: Open, banked: Workspace, work: Callable[[], None]
+) -> None:
+    page = open_screen("data", dataset="shore", pick="true")
+    shown = [(image.id, image.class_) for image in store.query_images(banked, "shore", per_page=24)[0]]
+    assert page.button(key="pick_learn").disabled
+    for id, class_ in shown[:8]:
+        side = "with" if class_ == "gull" else "without"
+        page.button_group(key=f"pick|shore|{id}").set_value(side).run()
+    page.text_input(key="pick_concept").set_value("gullish").run()
+    page.selectbox(key="pick_into").set_value("parts").run()
+    page.button(key="pick_learn").click().run()
+    work()
+
+    assert not page.exception
+    (job,) = jobs.jobs(banked)
+    assert job.state == "succeeded", job.error
+    bank = store.bank(banked, "parts")
+    assert bank.names == (*CONCEPTS, "gullish")
+    assert bank.origin[-1].detail.startswith("picked by hand")
+    assert bank.vectors[-1][0] > 0 > bank.vectors[-1][1]  # towards gulls, away from wrens
+    assert store.bank_row(banked, "parts").summary["concepts"] == 5
+
+
+def test_a_picture_cannot_be_picked_for_both_sides(banked: Workspace) -> None:
+    data = store.training_set(banked, "shore", "test:shore")
+
+    with pytest.raises(UsageError, match="with 'x' and without it"):
+        picked_bank(data, "x", data.ids[:2], data.ids[1:3])
+    with pytest.raises(UnknownName, match="embedded image"):
+        picked_bank(data, "x", ["nowhere"], data.ids[1:3])
