@@ -43,9 +43,9 @@ def signed(value: float) -> str:
     >>> signed(0.5), signed(0.0), signed(12.34)
     ('+0.50', '0', '+12.3')
     """
-    if value == 0:
-        return "0"
     size = abs(value)
+    if size < 0.0005:
+        return "0"
     text = f"{size:.3f}" if size < 0.1 else f"{size:.2f}" if size < 10 else f"{size:.3g}"
     return ("+" if value > 0 else MINUS) + text
 

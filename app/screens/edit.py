@@ -36,7 +36,7 @@ def save(scene: ui.Scene, pending: Sequence[Edit]) -> None:
     """Append the edits to the version that the person was looking at."""
     past = scene.history
     store.append(scene.ws, scene.row.name, pending, branch=past.branch, expect_version=past.version)
-    st.toast("Saved. Undo takes it back.", icon=":material/check:")
+    ui.announce("Saved. Undo takes it back.")
 
 
 def preview(scene: ui.Scene, pending: Sequence[Edit]) -> None:
@@ -84,7 +84,7 @@ def warn(found: dict[str, Comparison]) -> None:
     source = "val" if "val" in found else next(iter(found))
     limit, comparison = min(max(float(st.session_state.get("guard", 1.0)), 0.0), 100.0), found[source]
     lost = 100 * (comparison.before.value - comparison.after.value)
-    if lost > limit:
+    if lost > limit + 1e-6:  # exactly the limit is no more than it
         st.warning(
             f"On {ui.escape(source)} the model loses {lost:.1f} points: {ui.estimate(comparison.before)} becomes "
             f"{ui.estimate(comparison.after)}.",

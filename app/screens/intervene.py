@@ -109,9 +109,17 @@ def toolbar(scene: ui.Scene, image: str, moved: dict[str, float]) -> None:
                 on_click=say, args=(scene, image, list(moved), None),
             )  # fmt: skip
             with st.popover("Keep as edit", icon=":material/bookmark_add:", disabled=not moved):
-                st.markdown("An edit gives these concepts the same score on **every** image, whatever it shows:")
-                st.markdown("\n".join(f"- {ui.escape(n)}: {charts.signed(v)}" for n, v in moved.items()) or "-")
-                st.button("Keep as edit", type="primary", on_click=keep, args=(scene, image, moved), key="keep")
+                keeping(scene, image, moved)
+
+
+def keeping(scene: ui.Scene, image: str, moved: dict[str, float]) -> None:
+    """What keeping the changes means, and the button for it."""
+    if not moved:
+        st.caption("Nothing changed yet.")
+        return
+    st.markdown("An edit gives these concepts the same score on **every** image, whatever it shows:")
+    st.markdown("\n".join(f"- {ui.escape(name)}: {charts.signed(value)}" for name, value in moved.items()))
+    st.button("Keep", type="primary", on_click=keep, args=(scene, image, moved), key="keep")
 
 
 def slider(scene: ui.Scene, image: str, name: str, moved: dict[str, float]) -> None:
@@ -144,14 +152,14 @@ def limits(scene: ui.Scene, k: int) -> tuple[float, float, float]:
     """Range of a concept's slider, 98 % of what occurs and the model's own value, and the training mean."""
     model, ranges = float(scene.outcome.scores[scene.image, k]), scene.ranges
     low, high = min(float(ranges.low[k]), model), max(float(ranges.high[k]), model)
-    return low, high, min(max(float(ranges.mean[k]), low), high)
+    return low, high, round(min(max(float(ranges.mean[k]), low), high), 4) + 0.0  # no minus before a zero
 
 
 @ui.callback
 def slid(scene: ui.Scene, image: str, name: str, key: str) -> None:
     """Take a slider's value over, kept within its range whatever the browser sent."""
     low, high, _ = limits(scene, scene.model.concept(name))
-    say(scene, image, [name], min(max(float(st.session_state[key]), low), high))
+    say(scene, image, [name], round(min(max(float(st.session_state[key]), low), high), 4))
 
 
 @ui.callback
@@ -170,7 +178,8 @@ def keep(scene: ui.Scene, image: str, moved: dict[str, float]) -> None:
     edits = [SetScore(name, value) for name, value in moved.items()]
     store.append(scene.ws, scene.row.name, edits, branch=past.branch, expect_version=past.version)
     store.save_draft(scene.ws, scene.row.name, image, {})
-    st.toast(f"{ui.plural(len(edits), 'edit')} kept; undo on the screen Edit.", icon=":material/bookmark_added:")
+    ui.announce(f"{ui.plural(len(edits), 'edit')} kept; undo on the screen Edit.")
+    st.rerun()  # the whole page, since the model is another one now
 
 
 def header(scene: ui.Scene) -> None:

@@ -16,6 +16,7 @@ from app.ui.loaded import (
 from app.ui.past import undo_redo
 from app.ui.pieces import (
     FOLDER,
+    announce,
     beside,
     callback,
     chart,
@@ -43,6 +44,7 @@ __all__ = [
     "FOLDER",
     "Scene",
     "Selection",
+    "announce",
     "badge",
     "beside",
     "browse",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 P, R = ParamSpec("P"), TypeVar("R")
 FOLDER = Path(__file__).parents[1] / "screens"
-_PROBLEM = "pellucid_problem"
+_PROBLEM, _NEWS = "pellucid_problem", "pellucid_news"
 
 
 def header(title: str, lead: str, *, command: str = "", python: str = "") -> None:
@@ -69,10 +69,11 @@ def edge() -> Iterator[None]:
 
 
 def guarded(function: Callable[P, None]) -> Callable[P, None]:
-    """A fragment whose errors are shown inside it."""
+    """A fragment whose errors, and those of its callbacks, are shown inside it."""
 
     @wraps(function)
     def within(*args: P.args, **kwargs: P.kwargs) -> None:
+        show_problems()
         with edge():
             function(*args, **kwargs)
 
@@ -92,8 +93,16 @@ def callback(function: Callable[P, None]) -> Callable[P, None]:
     return within
 
 
+def announce(text: str) -> None:
+    """Tell at the next run, briefly, what a callback has done; callbacks of fragments may not write themselves."""
+    st.session_state[_NEWS] = text
+
+
 def show_problems() -> None:
-    """Show what a callback ran into, once."""
+    """Show what a callback has done or ran into, once."""
+    news = st.session_state.pop(_NEWS, None)
+    if news is not None:
+        st.toast(news, icon=":material/check:")
     error = st.session_state.pop(_PROBLEM, None)
     if error is not None:
         problem(error)
