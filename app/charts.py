@@ -164,7 +164,7 @@ def before_after(
     Used for class probabilities while a person intervenes.
     """
     rows = list(range(len(names)))
-    gap = 0.03 * max([1e-9, 1.0 if percent else 0.0, *map(abs, before), *map(abs, after)])  # room between dot and text
+    gap = 0.04 * max([1e-9, 1.0 if percent else 0.0, *map(abs, before), *map(abs, after)])  # room between dot and text
     gains = [a - b if abs(a - b) > SAME else 0.0 for b, a in zip(before, after, strict=True)]
     joins = [
         go.Scatter(
@@ -319,6 +319,15 @@ def concept_map(
     figure.update_xaxes(**plain, title={"text": "first principal component", "font": {"size": 12}})
     figure.update_yaxes(**plain, title={"text": "second", "font": {"size": 12}})
     return _dressed(figure, height=520)
+
+
+def tick(share: float) -> str:
+    """A mark below a slider, as SVG, at this share of its length: where the model's own value is."""
+    x = 6 + 288 * min(max(share, 0.0), 1.0)  # the slider's ends are a handle's radius inside
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 300 7">'
+        f'<path d="M{x:.1f} 0 L{x + 3:.1f} 5 L{x - 3:.1f} 5 Z" fill="{NEUTRAL}"/></svg>'
+    )
 
 
 def sankey(links: Sequence[tuple[str, str, float]]) -> dict[str, Any]:

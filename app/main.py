@@ -1,4 +1,8 @@
-"""The web app's entry: what every screen needs first (title, selection, sidebar), then the screen of the address."""
+"""The web app's entry: what every screen needs first (title, selection, sidebar), then the screen of the address.
+
+The screens lie in `screens`, not in `pages`: beside a folder of that name Streamlit would run the screen of a deep link
+without this file.
+"""
 
 from pathlib import Path
 
@@ -29,15 +33,15 @@ SCREENS = {
 ICON = Path(__file__).with_name("icon.png")
 st.set_page_config(page_title="Pellucid", page_icon=str(ICON), layout="wide")
 st.logo(str(ICON), size="large")
-here = {
-    group: [
-        st.Page(Path(ui.FOLDER, f"{name}.py"), title=title, icon=icon, url_path=name, default=name == "home")
-        for name, title, icon in screens
-        if ui.screen_exists(name)
-    ]
-    for group, screens in SCREENS.items()
-}
-page = st.navigation({group: screens for group, screens in here.items() if screens})
+page = st.navigation(
+    {
+        group: [
+            st.Page(Path(ui.FOLDER, f"{name}.py"), title=title, icon=icon, url_path=name, default=name == "home")
+            for name, title, icon in screens
+        ]
+        for group, screens in SCREENS.items()
+    }
+)
 with ui.edge():
     ui.keep()
     ui.sidebar()

@@ -132,12 +132,21 @@ def slider(scene: ui.Scene, image: str, name: str, moved: dict[str, float]) -> N
     unknown = name in moved and abs(moved[name] - mean) < 1e-6
     st.session_state[f"score|{key}"], st.session_state[f"unknown|{key}"] = value, unknown
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        mark = ":material/edit: " if name in moved else ""
-        st.slider(
-            f"{mark}**{ui.escape(name)}** :gray[model {charts.signed(model)}]",
-            low, high, step=(high - low) / 200, format="%+.2f", key=f"score|{key}",
-            on_change=slid, args=(scene, image, name, f"score|{key}"),
-        )  # fmt: skip
+        with st.container(gap=None, width="stretch"):
+            mark = ":material/edit: " if name in moved else ""
+            st.slider(
+                f"{mark}**{ui.escape(name)}** :gray[model {charts.signed(model)}]",
+                low,
+                high,
+                step=(high - low) / 200,
+                format="%+.2f",
+                key=f"score|{key}",
+                on_change=slid,
+                args=(scene, image, name, f"score|{key}"),
+            )
+            st.image(
+                charts.tick((model - low) / (high - low)), width="stretch", alt=f"The model says {charts.signed(model)}"
+            )
         st.toggle(
             "unknown", key=f"unknown|{key}", help="As if nobody had looked: the mean of the training images",
             on_change=say, args=(scene, image, [name], None if unknown else mean),

@@ -121,3 +121,26 @@ def test_signed_writes_the_sign(value, text):
 
 def test_spoken_names_the_first_values():
     assert charts.spoken([("a", 1.0), ("b", -2.0)], most=1) == "a +1.00"
+
+
+def test_a_tick_is_where_the_value_is_and_stays_on_the_slider():
+    middle, beyond = charts.tick(0.5), charts.tick(7.0)
+
+    assert "M150.0 0" in middle
+    assert "M294.0 0" in beyond
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0.0, "0 %"),
+        (1.0, "100 %"),
+        (0.51, "51 %"),
+        (0.0999, "10 %"),
+        (0.05, "5 %"),
+        (0.9999, "over 99.9 %"),
+        (1e-6, "under 0.1 %"),
+    ],
+)
+def test_shares_are_never_rounded_to_none_or_all(share, text):
+    assert charts.shares([("tern", share)], axis="").data[0].text[0] == text
