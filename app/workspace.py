@@ -7,6 +7,7 @@ home/embeddings/       the embedding store
 home/banks/  models/   concept banks and base models, named by their content
 home/thumbnails/       JPEG pictures at gallery size
 home/logs/             one file a job
+home/uploads/          what a browser sent, until it is imported
 """
 
 from dataclasses import dataclass

@@ -10,9 +10,11 @@ WHICH = {"All": None, "Active": True, "Ended": False}
 
 
 @ui.guarded
-def listing(which: str, only: int | None, page: int) -> None:
-    """One page of jobs, newest first."""
+def listing(which: str, only: int | None, page: int, live: bool) -> None:
+    """One page of jobs, newest first; the whole page runs again, and then rests, when the last active one has ended."""
     ws = ui.workspace()
+    if live and not jobs.jobs(ws, active=True, limit=1):
+        st.rerun()
     rows = [jobs.job(ws, only)] if only is not None else _page(which, page)
     if not rows:
         ui.empty(
@@ -62,4 +64,4 @@ if only is None:
 else:
     st.button("All jobs", icon=":material/arrow_back:", on_click=leave_one, type="tertiary")
 live = bool(jobs.jobs(ui.workspace(), active=True, limit=1))
-st.fragment(run_every=EVERY if live else None)(listing)(which, only, page)
+st.fragment(run_every=EVERY if live else None)(listing)(which, only, page, live)

@@ -1,6 +1,7 @@
 """The screens Data and Jobs, driven as a person would, without a browser."""
 
 import io
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -196,3 +197,25 @@ def test_only_uploads_are_ever_forgotten(workspace: Workspace, tmp_path: Path) -
     uploads.forget(workspace, keep)
 
     assert keep.is_dir()
+
+
+def test_a_link_to_one_job_shows_that_one(open_screen: Open, workspace: Workspace, words: Words) -> None:
+    for name in ("first", "second"):
+        jobs.enqueue(workspace, "check", {"path": f"/data/{name}"})
+
+    page = open_screen("jobs", job="1")
+
+    assert not page.exception
+    assert "Check first" in words(page)
+    assert "Check second" not in words(page)
+    assert "there is no job" in words(open_screen("jobs", job="77"))
+
+
+def test_uploads_that_nobody_imports_are_removed_when_the_next_one_comes(workspace: Workspace) -> None:
+    old = uploads.receive(workspace, [Sent("a.zip", packed(a=b"1"))])
+    os.utime(old.parent, (0, 0))
+
+    new = uploads.receive(workspace, [Sent("b.zip", packed(a=b"1"))])
+
+    assert not old.exists()
+    assert new.is_file()
