@@ -1,5 +1,6 @@
 """Embeddings of a workspace's data sets: where they are, which there are, and encoders to make more."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select, update
@@ -57,6 +58,8 @@ def training_set(
 ) -> "TrainingSet":
     """A data set's stored embeddings with its labels; fast, because the encoder is not loaded.
 
+    Candidate sentences come with it where some ship for its classes, as they do for the demo world.
+
     Parameters
     ----------
     encoder
@@ -68,6 +71,7 @@ def training_set(
         If the data set is not embedded with this encoder.
     """
     from cbm.embeddings import stored_training_set
+    from cbm.vocabulary import shipped_candidates
 
     found = find(ws, dataset)
     with reading(ws.engine) as session:
@@ -78,6 +82,7 @@ def training_set(
             f"the data set {dataset!r} is not embedded with {encoder_id}",
             hint=f"run: pellucid embed {dataset} --encoder {encoder_id}",
         )
-    return stored_training_set(
+    stored = stored_training_set(
         datasets.dataset(ws, dataset), embedding_store(ws), contract, encoder_id=encoder_id, encoder=encoder
     )
+    return replace(stored, candidates=shipped_candidates(stored.classes))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from app import store
@@ -43,16 +44,19 @@ def build_bank(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress
 def fit_model(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:
     """Fit `method` with `options` on `dataset` embedded by `encoder`, store it as `name`, and measure it.
 
-    `bank` names a concept bank, or is absent. Measured on the validation images, or the test images where there are
+    `bank` names a concept bank, or is absent; `candidates` are sentences by class, or absent. Measured on the validation images, or the test images where there are
     no others.
     """
     from cbm.methods import Need, fit, method
+    from cbm.vocabulary import checked
     from probes.metrics import evaluate
 
     start = time.monotonic()
     reads_text = Need.TEXT_ENCODER in method(params["method"]).needs
     encoder = store.load_encoder(ws, params["encoder"]) if reads_text else None
     data = store.training_set(ws, params["dataset"], params["encoder"], encoder=encoder)
+    if params.get("candidates"):
+        data = replace(data, candidates=checked(params["candidates"]))
     bank = store.bank(ws, params["bank"]) if params.get("bank") else None
     options = params.get("options") or {}
     model = fit(params["method"], data, bank=bank, on_progress=part(on_progress, 0.0, 0.6), **options)

@@ -44,6 +44,8 @@ class TrainingSet:
         A concept bank and a text encoder in the same space, when there are any.
     concept_groups
         Concept to the name of its group ("bill colour"), for those that have one.
+    candidates
+        Sentences that may describe a class, by class, when there are any; see `cbm.vocabulary`.
     """
 
     x: Float[Tensor, "n d"]
@@ -59,6 +61,7 @@ class TrainingSet:
     bank: ConceptBank | None = None
     encoder: "TextEncoder | None" = None
     concept_groups: Mapping[str, str] = field(default_factory=dict)
+    candidates: Mapping[str, tuple[str, ...]] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.x)

@@ -24,6 +24,7 @@ class Need(Enum):
     CONCEPT_BANK = "it needs a concept bank; build one from texts or from annotated images"
     TEXT_ENCODER = "it needs an encoder that reads text, such as builtin:demo or builtin:photo"
     CONCEPT_LABELS = "it needs images annotated with concepts (columns c:<concept> in the manifest)"
+    CANDIDATES = "it needs candidate sentences for every class, as a file {class: [sentence, ...]}"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ MODULES = {
     "linear-probe": "cbm.methods.linear_probe",
     "zero-shot": "cbm.methods.zero_shot",
     "cms": "cbm.methods.cms",
+    "labo": "cbm.methods.labo",
 }
 
 
@@ -70,6 +72,7 @@ def missing(needs: tuple[Need, ...], data: TrainingSet) -> str:
         Need.CONCEPT_BANK: data.bank is not None and len(data.bank) > 0,
         Need.TEXT_ENCODER: data.encoder is not None,
         Need.CONCEPT_LABELS: data.concept_labels is not None,
+        Need.CANDIDATES: bool(data.candidates),
     }
     return "; ".join(need.value for need in needs if not there[need])
 

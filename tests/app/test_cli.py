@@ -126,6 +126,21 @@ def test_train_measures_on_the_validation_images(home):
     assert result["metrics"]["accuracy"]["value"] > 0.9  # the strongest colour is linear
 
 
+def test_train_reads_candidate_sentences_and_refuses_another_layout(home, tmp_path):
+    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
+    good.write_text(json.dumps({name: ["is colourful"] for name in CLASSES}))
+    bad.write_text('{"ember": "is colourful"}')
+
+    code, refused = run(home, "train", "linear-probe", "tiles", "--encoder", "test:colour", "--candidates", bad)
+    made = done(
+        home, "train", "linear-probe", "tiles", "--encoder", "test:colour", "--candidates", good, "--name", "told"
+    )
+
+    assert code == 1
+    assert "candidates of 'ember' are not a list" in refused["error"]["message"]
+    assert made["model"] == "told"
+
+
 def test_eval_has_intervals_and_reasons(built):
     found = done(built, "eval", "tinted", "--no-controls")
 

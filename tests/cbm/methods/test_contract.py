@@ -23,7 +23,9 @@ def quick(name: str) -> dict[str, int]:
 @pytest.fixture(scope="module")
 def world(planted, word_encoder):
     """A training set that has everything that any method needs."""
-    return replace(planted.training, bank=planted.bank, encoder=word_encoder)
+    sentences = {name: (f"shows {a}", f"{a} and {b}", f"has {b}") for name, (a, b) in planted.class_concepts.items()}
+    candidates = {**sentences, "dodo": ("extinct", "cannot fly")}
+    return replace(planted.training, bank=planted.bank, encoder=word_encoder, candidates=candidates)
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,7 @@ def test_what_it_needs_and_does_not_get_is_asked_for_in_one_sentence(name, world
         Need.CONCEPT_BANK: replace(world, bank=None),
         Need.TEXT_ENCODER: replace(world, encoder=None),
         Need.CONCEPT_LABELS: replace(world, concepts=(), concept_labels=None),
+        Need.CANDIDATES: replace(world, candidates=None),
     }
     for need in method(name).needs:
         with pytest.raises(ModelError) as caught:
