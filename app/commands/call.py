@@ -95,6 +95,7 @@ def command(group: click.Group, name: str, *, computing: bool = False) -> Callab
             verbosity = -1 if quiet else verbose
             logging.basicConfig(level=LEVELS.get(verbosity, logging.DEBUG), stream=sys.stderr, force=True)
             settings = settings_of(workspace, arguments.pop("device", None), arguments.pop("allow_download", False))
+            _limit_threads(settings.threads)
             call = Call(settings, as_json, verbosity, sys.stdout)
             with redirect_stdout(sys.stderr):
                 function(call, **arguments)
@@ -114,6 +115,13 @@ def settings_of(workspace: Path | None, device: str | None, allow_download: bool
     if device is not None:
         settings = replace(settings, device=device)
     return replace(settings, allow_download=True) if allow_download else settings
+
+
+def _limit_threads(threads: int) -> None:
+    """As for jobs; before torch is imported, which reads it once. Waiting threads must not spin on a busy machine."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, str(threads))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 COMMON = [
