@@ -1,0 +1,31 @@
+"""Every figure of the screens: values in, Plotly figure (or ECharts option) out, no computation.
+
+Backgrounds are transparent and fonts come from the theme, so that a figure fits light and dark. Names come from data
+and are escaped, since Plotly reads some HTML.
+"""
+
+from app.charts.bars import bars, shares, waterfall
+from app.charts.dots import aurocs, before_after, concept_map, group_dots, tick
+from app.charts.flows import confusion, sankey, sankey_nodes
+from app.charts.frame import LOWERS, MINUS, NEUTRAL, RAISES, label, signed, spoken
+
+__all__ = [
+    "LOWERS",
+    "MINUS",
+    "NEUTRAL",
+    "RAISES",
+    "aurocs",
+    "bars",
+    "before_after",
+    "concept_map",
+    "confusion",
+    "group_dots",
+    "label",
+    "sankey",
+    "sankey_nodes",
+    "shares",
+    "signed",
+    "spoken",
+    "tick",
+    "waterfall",
+]
