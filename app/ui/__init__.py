@@ -26,7 +26,6 @@ from app.ui.pieces import (
     go_to,
     guarded,
     header,
-    picture,
     problem,
     reproduce,
     screen_exists,
@@ -38,7 +37,7 @@ from app.ui.pieces import (
 from app.ui.previews import compared
 from app.ui.recipes import command, reference, script
 from app.ui.selection import Selection, keep, parameters, select, selection
-from app.ui.text import badge, escape, estimate, number, percent, plural, signed, title
+from app.ui.text import badge, escape, estimate, percent, plural, signed, title
 
 __all__ = [
     "FOLDER",
@@ -67,11 +66,9 @@ __all__ = [
     "header",
     "keep",
     "need_concepts",
-    "number",
     "outcome",
     "parameters",
     "percent",
-    "picture",
     "plural",
     "problem",
     "reference",

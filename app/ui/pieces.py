@@ -139,11 +139,6 @@ def verdict_badge(right: bool, label: str) -> None:
         st.badge(f"wrong, it is {badge(label)}", icon=":material/close:", color="orange")
 
 
-def picture(path: Path, *, alt: str, width: int | str = "stretch", caption: str = "") -> None:
-    """A picture that is a JPEG file at its final size."""
-    st.image(str(path), width=width, alt=alt, caption=escape(caption) if caption else None, output_format="JPEG")
-
-
 def chart(
     figure: "go.Figure",
     *,

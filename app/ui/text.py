@@ -8,7 +8,7 @@ from app.charts import signed
 if TYPE_CHECKING:
     from probes.intervals import Estimate
 
-__all__ = ["badge", "escape", "estimate", "number", "percent", "plural", "signed", "title"]
+__all__ = ["badge", "escape", "estimate", "percent", "plural", "signed", "title"]
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:$&^=])")
 LONGEST = 60
@@ -52,17 +52,6 @@ def percent(value: float) -> str:
     if not 0.1 <= scaled <= 99.9:
         return "under 0.1 %" if scaled < 50 else "over 99.9 %"
     return f"{scaled:.1f} %" if scaled >= 1 else f"{scaled:.2g} %"
-
-
-def number(value: float) -> str:
-    """A number with three digits.
-
-    Examples
-    --------
-    >>> number(0.12345), number(12345.6), number(0)
-    ('0.123', '12,346', '0')
-    """
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def estimate(measured: "Estimate") -> str:
