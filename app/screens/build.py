@@ -236,7 +236,7 @@ header(dataset)
 if dataset is None:
     ui.empty("No data set yet", "A model is fitted on images.", screen="data", action="Import a data set")
     st.stop()
-rows = store.models(ws, dataset=dataset.name)
+rows = sorted(store.models(ws, dataset=dataset.name), key=lambda row: -row.created)
 views = [MODELS, BUILD] if rows else [BUILD]
 if st.session_state.get("show") not in (None, *views):
     del st.session_state["show"]
