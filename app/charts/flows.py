@@ -5,7 +5,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from app.charts.frame import LOWERS, NEUTRAL, colour, dressed, hover, label, signed
+from app.charts.frame import NEUTRAL, colour, dressed, hover, label, signed
+
+WRITTEN = {"fontSize": 11, "color": "#ffffff", "textBorderColor": "#7a3d16", "textBorderWidth": 3}  # readable on a band
 
 
 def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> go.Figure:
@@ -58,7 +60,7 @@ def sankey(links: Sequence[tuple[str, str, float]]) -> dict[str, Any]:
             "target": "c:" + class_,
             "value": abs(weight),
             "lineStyle": {"color": colour(weight), "opacity": 0.5},
-            "edgeLabel": {"show": weight < 0, "formatter": signed(weight), "fontSize": 10, "color": LOWERS},
+            "edgeLabel": {"show": weight < 0, "formatter": signed(weight), **WRITTEN},
             "tooltip": {"formatter": hover(f"{concept} → {class_}", signed(weight), "")},
         }
         for concept, class_, weight in links

@@ -30,7 +30,8 @@ def one_image(scene: ui.Scene) -> None:
 
 def decided(scene: ui.Scene, why: Explanation) -> None:
     """The concepts behind one class's logit, as bars and as a sum."""
-    shown, others = why.concepts[:SHOWN], why.concepts[SHOWN:]
+    used = [c for c in why.concepts if c.contribution] or list(why.concepts[:1])
+    shown, others = used[:SHOWN], why.concepts[min(SHOWN, len(used)) :]
     parts, rest = [(c.name, c.contribution) for c in shown], sum(c.contribution for c in others)
     bars, adds_up = st.tabs(["What each concept adds", "How it adds up"])
     with bars:
