@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cbm.embeddings import embed as embed
     from cbm.encoders import load_encoder as load_encoder
     from cbm.errors import PellucidError as PellucidError
-    from cbm.explain import explain as explain
+    from cbm.explanations import explain as explain
     from cbm.io import fingerprint as fingerprint
     from cbm.io import load as load
     from cbm.io import save as save
@@ -45,7 +45,7 @@ _HOME = {
     "merge": "bank",
     "fit": "methods",
     "ConceptModel": "model",
-    "explain": "explain",
+    "explain": "explanations",
     "Clamp": "bottleneck",
     "SetScore": "edits",
     "ScaleScore": "edits",

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from probes.compare import compare as compare
+    from probes.comparison import compare as compare
     from probes.intervals import Estimate as Estimate
     from probes.metrics import Evaluation as Evaluation
     from probes.metrics import evaluate as evaluate
@@ -18,7 +18,7 @@ _HOME = {
     "evaluate": "metrics",
     "Evaluation": "metrics",
     "Estimate": "intervals",
-    "compare": "compare",
+    "compare": "comparison",
     "groups_table": "tables",
     "confusion": "tables",
 }

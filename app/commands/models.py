@@ -216,7 +216,7 @@ def _register_explain(main: click.Group) -> None:
         Example:
           pellucid explain birds-posthoc test/tern/0007.png --top 5
         """
-        from cbm.explain import explain
+        from cbm.explanations import explain
 
         found = explain(model_at(call, model), embedding_of(call, model, image), target=class_)
         lines = [

@@ -11,7 +11,7 @@ from app.history import MAIN
 from app.ui.edit_form import change
 from cbm.edits import Edit, describe, to_json
 from cbm.errors import PellucidError
-from probes.compare import Comparison
+from probes.comparison import Comparison
 
 
 def changer(scene: ui.Scene) -> tuple[Edit, ...]:

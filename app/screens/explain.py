@@ -6,7 +6,7 @@ import streamlit as st
 import torch
 
 from app import cases, charts, ui
-from cbm.explain import Explanation, class_weights, explain, nearest, smallest_flip
+from cbm.explanations import Explanation, class_weights, explain, nearest, smallest_flip
 from cbm.model import linear_head
 
 SHOWN = 10

@@ -6,7 +6,7 @@ import torch
 from app import charts, store, ui
 from cbm.bottleneck import Clamp, clamp_of
 from cbm.edits import SetScore
-from cbm.explain import explain, rank_changes
+from cbm.explanations import explain, rank_changes
 
 SHOWN, CLASSES = 8, 6
 

@@ -9,7 +9,7 @@ import torch
 from app.ui.loaded import Scene, edited
 from cbm.edits import Edit, dumps
 from cbm.live import LiveLogits, live_logits
-from probes.compare import Comparison, changes, compare
+from probes.comparison import Comparison, changes, compare
 from probes.tables import decided
 
 

@@ -13,7 +13,7 @@ from app import store
 from app.cases import ranges
 from app.workspace import Workspace
 from cbm.edits import PruneWeight, apply
-from cbm.explain import smallest_flip
+from cbm.explanations import smallest_flip
 from cbm.model import ConceptModel
 from cbm.training_set import TrainingSet
 
@@ -78,6 +78,7 @@ def test_a_mistake_leads_to_a_better_model(
 
     tab.menu("Edit")
     tab.choose("Concept that should not count", WATER)
+    tab.says(SAVED)
     expect(tab.metric("On shifted")).to_have_text(f"{right(better, shifted)} %")
     tab.press("Save edit")
     tab.says("Accuracy with all edits so far")

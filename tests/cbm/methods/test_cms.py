@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from cbm.edits import DropConcept, PruneWeight, ScaleScore, SetScore, apply
 from cbm.errors import DataError
-from cbm.explain import explain
+from cbm.explanations import explain
 from cbm.live import live_logits
 from cbm.methods import fit
 from cbm.methods.cms import by_strongest_concept, nearest_profile, profile_cosines

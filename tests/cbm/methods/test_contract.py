@@ -8,7 +8,7 @@ import torch
 from cbm.bank import ConceptBank
 from cbm.config import specs
 from cbm.errors import Cancelled, DataError, ModelError
-from cbm.explain import explain
+from cbm.explanations import explain
 from cbm.io import fingerprint, load, save
 from cbm.methods import MODULES, Method, Need, fit, fit_again, method, methods, missing
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cbm.dense_heads import fit_dense
-from cbm.explain import explain
+from cbm.explanations import explain
 from cbm.methods import fit
 
 

@@ -7,7 +7,7 @@ import torch
 from cbm.bank import ConceptBank, Origin, Quality
 from cbm.edits import PruneWeight, apply
 from cbm.errors import DataError
-from cbm.explain import class_weights
+from cbm.explanations import class_weights
 from cbm.methods import fit
 from cbm.methods.posthoc import standardised_distances, within_one_error
 from cbm.model import linear_head

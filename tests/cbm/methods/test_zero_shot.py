@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cbm.errors import DataError
-from cbm.explain import explain
+from cbm.explanations import explain
 from cbm.methods import fit
 
 

@@ -4,7 +4,7 @@ import torch
 
 from cbm.bottleneck import LinearBottleneck, clamp_of
 from cbm.errors import DataError, UnknownName
-from cbm.explain import class_weights, explain, nearest, rank_changes, smallest_flip
+from cbm.explanations import class_weights, explain, nearest, rank_changes, smallest_flip
 from cbm.heads import LinearHead
 from cbm.model import ConceptModel, Recipe
 
