@@ -54,6 +54,8 @@ class Tab:
     def choose(self, label: str, option: str) -> None:
         """Choose in a list, by typing the option's name."""
         box = self.main.get_by_role("combobox", name=label, exact=True)
+        if box.input_value() == option:
+            return
         box.fill(option)
         self.page.get_by_role("option", name=option, exact=True).click()
         expect(box).to_have_value(option)
@@ -64,9 +66,17 @@ class Tab:
         self.main.get_by_text(label, exact=True).click()
         self.settled()
 
+    def show(self, view: str) -> None:
+        """Choose one of the views of a screen."""
+        self.main.get_by_role("radiogroup").get_by_text(view, exact=True).click()
+        expect(self.main.get_by_role("radio", name=view, exact=True)).to_be_checked()
+        self.settled()
+
     def press(self, button: str) -> None:
         """Press a button, whatever shortcut its label names."""
-        self.main.get_by_role("button", name=re.compile(rf"^{re.escape(button)}( Shortcut .*)?$")).click()
+        found = self.main.get_by_role("button", name=re.compile(rf"^{re.escape(button)}( Shortcut .*)?$"))
+        expect(found).to_have_count(1)  # while a page is drawn again, its last drawing can still be there below
+        found.click()
         self.settled()
 
     def pick(self, image: str, prediction: str) -> None:
