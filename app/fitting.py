@@ -58,6 +58,8 @@ def fit_model(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress)
     if params.get("candidates"):
         data = replace(data, candidates=checked(params["candidates"]))
     bank = store.bank(ws, params["bank"]) if params.get("bank") else None
+    if bank is not None and bank.contract != data.contract:
+        data = replace(data, concept_x=_seen_by(ws, params["dataset"], bank.encoder_id, data.ids))
     options = params.get("options") or {}
     model = fit(params["method"], data, bank=bank, on_progress=part(on_progress, 0.0, 0.6), **options)
     seconds = time.monotonic() - start
@@ -67,3 +69,12 @@ def fit_model(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress)
     store.set_metrics(ws, params["name"], found, split=split)
     measured = {key: found[key] for key in ("split", "n", "metrics", "not_computed")}
     return {"model": params["name"], "method": params["method"], "seconds": round(seconds, 3), **measured}
+
+
+def _seen_by(ws: Workspace, dataset: str, encoder_id: str, ids: tuple[str, ...]) -> Any:
+    """Embeddings of these images by another encoder, or `None` where not all of them have one."""
+    if encoder_id not in store.dataset_row(ws, dataset).encoders:
+        return None
+    other = store.training_set(ws, dataset, encoder_id)
+    places = {id: row for row, id in enumerate(other.ids)}
+    return other.x[[places[id] for id in ids]] if places.keys() >= set(ids) else None

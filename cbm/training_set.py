@@ -46,6 +46,8 @@ class TrainingSet:
         Concept to the name of its group ("bill colour"), for those that have one.
     candidates
         Sentences that may describe a class, by class, when there are any; see `cbm.vocabulary`.
+    concept_x
+        Embeddings `[n e]` of the same images by the encoder of the bank, when that is not the one that made `x`.
     """
 
     x: Float[Tensor, "n d"]
@@ -62,11 +64,13 @@ class TrainingSet:
     encoder: "TextEncoder | None" = None
     concept_groups: Mapping[str, str] = field(default_factory=dict)
     candidates: Mapping[str, tuple[str, ...]] | None = None
+    concept_x: Float[Tensor, "n e"] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.x)
         lengths = {"labels": len(self.labels), "splits": len(self.splits), "ids": len(self.ids)}
         lengths |= {} if self.groups is None else {"groups": len(self.groups)}
+        lengths |= {} if self.concept_x is None else {"concept_x": len(self.concept_x)}
         lengths |= {} if self.concept_labels is None else {"concept_labels": len(self.concept_labels)}
         wrong = [f"{name} has {length}" for name, length in lengths.items() if length != n]
         if wrong:
@@ -101,6 +105,7 @@ class TrainingSet:
             ids=tuple(self.ids[i] for i in positions),
             concept_labels=None if self.concept_labels is None else self.concept_labels[index],
             groups=None if self.groups is None else tuple(self.groups[i] for i in positions),
+            concept_x=None if self.concept_x is None else self.concept_x[index],
         )
 
     def split(self, name: str) -> "TrainingSet":

@@ -50,6 +50,7 @@ MODULES = {
     "zero-shot": "cbm.methods.zero_shot",
     "cms": "cbm.methods.cms",
     "labo": "cbm.methods.labo",
+    "labelfree": "cbm.methods.labelfree",
 }
 
 
