@@ -205,12 +205,12 @@ def _register_explain(main: click.Group) -> None:
     @click.argument("model")
     @click.argument("image")
     @click.option("--class", "class_", help="The class to explain; else the predicted one.")
-    @click.option("--top", default=10, show_default=True, type=click.IntRange(1), help="How many concepts to show.")
-    def explain(call: Call, model: str, image: str, class_: str | None, top: int) -> None:
+    @click.option("--top", type=click.IntRange(1), help="How many concepts; else 10 to read, and all with --json.")
+    def explain(call: Call, model: str, image: str, class_: str | None, top: int | None) -> None:
         """Show why a model decides as it does for one image.
 
         IMAGE is a file, or the id of an image of the model's data set.
-        With --json, `concepts` has the TOP largest contributions and `rest` the sum of the others.
+        With --json, `rest` is the sum of the contributions that --top leaves out, so that all parts add up to the logit.
 
         \b
         Example:
@@ -223,9 +223,9 @@ def _register_explain(main: click.Group) -> None:
             f"{found.target}: probability {found.probability:.3f}, logit {found.logit:.3f}"
             + ("" if found.target == found.prediction else f" (the model decides for {found.prediction})")
         ]
-        rows = [asdict(concept) for concept in found.concepts[:top]]
-        lines += table(rows, ("name", "score", "contribution"), empty="no concepts")
-        rest = sum(concept.contribution for concept in found.concepts[top:])
+        most = found.concepts[: top or 10]
+        lines += table([asdict(concept) for concept in most], ("name", "score", "contribution"), empty="no concepts")
+        rest = sum(concept.contribution for concept in found.concepts[len(most) :])
         lines.append(f"others {rest:.3f}, bias {found.bias:.3f}, residual {found.residual:.3f}")
         call.answer({"model": model, "image": image, **found.to_json(top)}, lines)
 

@@ -152,11 +152,17 @@ def test_eval_has_intervals_and_reasons(built):
 
 
 def test_an_explanation_adds_up_to_the_logit(built):
-    found = done(built, "explain", "tinted", "002.png")
+    whole, short = (
+        done(built, "explain", "tinted", "002.png"),
+        done(built, "explain", "tinted", "002.png", "--top", "1"),
+    )
 
-    total = sum(concept["contribution"] for concept in found["concepts"]) + found["rest"]
-    assert found["exact"]
-    assert math.isclose(total + found["bias"] + found["residual"], found["logit"], abs_tol=1e-4)
+    for found in (whole, short):
+        total = sum(concept["contribution"] for concept in found["concepts"]) + found["rest"]
+        assert found["exact"]
+        assert math.isclose(total + found["bias"] + found["residual"], found["logit"], abs_tol=1e-4)
+    assert whole["rest"] == 0
+    assert len(short["concepts"]) == 1
 
 
 def test_explain_asks_for_an_image_that_exists(built):
