@@ -88,6 +88,27 @@ def bank_from_texts(
     )
 
 
+def read_sentences(
+    encoder: TextEncoder, sentences: Sequence[str], *, on_progress: OnProgress = silent
+) -> Float[Tensor, "m d"]:
+    """Unit embeddings of the bare sentences.
+
+    Raises
+    ------
+    DataError
+        If the encoder answers with zero or with something that is not finite.
+    """
+    rows = []
+    for start in range(0, len(sentences), PROMPTS_AT_ONCE):
+        on_progress(start / len(sentences), f"reading {len(sentences):,} sentences")
+        rows.append(encoder.encode_texts(list(sentences[start : start + PROMPTS_AT_ONCE])).float())
+    vectors = normalize(torch.cat(rows), dim=1)
+    unread = torch.nonzero(~(vectors.norm(dim=1) > 0.5)).flatten().tolist()  # NaN is not larger either
+    if unread:
+        raise DataError(f"the encoder cannot read {sentences[unread[0]]!r}", hint="leave this sentence out")
+    return vectors
+
+
 def bank_from_examples(
     training: TrainingSet,
     *,

@@ -12,12 +12,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from cbm.association import Association, associated, held_mass, prior, train_association
 from cbm.bank import ConceptBank, Origin, Quality
 from cbm.config import option
-from cbm.encoders import TextEncoder
 from cbm.errors import DataError, ModelError
 from cbm.heads import LinearHead
 from cbm.holdout import fitting_and_held_out
@@ -33,10 +31,10 @@ from cbm.selection import (
     discriminability_as_published,
     random_choice,
 )
+from cbm.sources import read_sentences
 from cbm.training_set import TrainingSet
 from cbm.vocabulary import Cleaned, clean
 
-TEXTS_AT_ONCE = 256
 TEMPERATURE = 0.01  # of the similarities that tell classes apart; CLIP's own
 Selection = Literal["submodular", "published", "random"]
 
@@ -99,7 +97,7 @@ def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptMo
     train, held = fitting_and_held_out(data, seed=config.seed)
     train = few_shot(train, config.shots, seed=config.seed)
     cleaned = clean(data.candidates, data.classes, names=config.drop_named)
-    vectors = _read(data.encoder, cleaned.sentences, part(on_progress, 0.0, 0.3))
+    vectors = read_sentences(data.encoder, cleaned.sentences, on_progress=part(on_progress, 0.0, 0.3))
     picks = _choose(train, cleaned, vectors, config, part(on_progress, 0.3, 0.5))
     kept = sorted({pick.position for row in picks for pick in row})
     owners = [cleaned.owners[i] for i in kept]
@@ -125,20 +123,6 @@ def few_shot(train: TrainingSet, shots: str, *, seed: int = 0) -> TrainingSet:
     order = np.random.default_rng(seed).permutation(len(train))
     chosen = [order[labels[order] == label][: int(shots)] for label in np.unique(labels)]
     return train.where(np.sort(np.concatenate(chosen)))
-
-
-def _read(encoder: TextEncoder, sentences: Sequence[str], on_progress: OnProgress) -> Float[Tensor, "m d"]:
-    """Unit embeddings of the bare sentences."""
-    rows = []
-    for start in range(0, len(sentences), TEXTS_AT_ONCE):
-        on_progress(start / len(sentences), f"reading {len(sentences):,} sentences")
-        rows.append(encoder.encode_texts(list(sentences[start : start + TEXTS_AT_ONCE])).float())
-    vectors = normalize(torch.cat(rows), dim=1)
-    if not bool(torch.isfinite(vectors).all()) or bool((vectors.norm(dim=1) == 0).any()):
-        raise DataError(
-            "the encoder cannot read one of the sentences", hint="shorten the sentences, or use another encoder"
-        )
-    return vectors
 
 
 def _choose(

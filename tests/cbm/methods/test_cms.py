@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import normalize
 
 from cbm.edits import DropConcept, PruneWeight, ScaleScore, SetScore, apply
-from cbm.errors import DataError
+from cbm.errors import DataError, ModelError
 from cbm.explanations import explain
 from cbm.live import live_logits
 from cbm.methods import fit
@@ -176,5 +176,17 @@ def test_a_class_name_like_no_concept_is_refused(planted):
     bank = replace(planted.bank.select(planted.bank.names[:2]), vectors=vectors)
     world = replace(planted.training, bank=bank, classes=tuple("0123"), encoder=TextsOf(torch.eye(24)[1:5]))
 
-    with pytest.raises(DataError, match="'1' is not like any concept"):
+    with pytest.raises(DataError, match="text of class '1' is not like any concept"):
         fit("cms", world, centre=False)
+
+
+def test_a_class_can_be_the_mean_of_its_sentences(planted, word_encoder):
+    sentences = {name: (f"{a} thing", f"with {b}") for name, (a, b) in planted.class_concepts.items()}
+    world = replace(planted.training, bank=planted.bank, encoder=word_encoder, candidates=sentences)
+
+    model = fit("cms", world, classes="sentences", centre=False, scale=1)
+
+    texts = torch.stack([word_encoder.encode_texts(list(pair)).mean(0) for pair in sentences.values()])
+    assert (model.logits(world.x) - profile_cosines(world.x, planted.bank.vectors, texts)).abs().max() < 1e-5
+    with pytest.raises(ModelError, match="candidate sentences"):
+        fit("cms", replace(world, candidates=None), classes="sentences")
