@@ -8,7 +8,7 @@ import streamlit as st
 from app import store, ui
 from app.datasets import DatasetRow
 from app.models import ModelRow
-from app.ui.form import as_settings, option_form, title_of
+from app.ui.form import as_settings, option_form, options_held, title_of
 from app.ui.measured import against_controls, all_metrics, measured_on, summary, verdict
 from app.ui.work import following, start
 from cbm.errors import UsageError
@@ -63,7 +63,7 @@ def build(dataset: DatasetRow) -> None:
         with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
             name = st.text_input(
                 "Name of the model", value=free_name(f"{dataset.name}-{chosen.name}"), max_chars=120, width=320,
-                key=f"model_name_{chosen.name}_{dataset.name}",
+                key=name_key(chosen.name, dataset.name),
             )  # fmt: skip
             wanted = {**params, "method": chosen.name, "bank": bank or None, "name": name, "options": options}
             st.button(
@@ -126,9 +126,18 @@ def free_name(wanted: str) -> str:
     return next(name for name in (wanted, *(f"{wanted}-{i}" for i in range(2, 10_000))) if name not in taken)
 
 
+def name_key(method: str, dataset: str) -> str:
+    """Key of the field for the model's name."""
+    return f"model_name_{method}_{dataset}"
+
+
 @ui.callback
 def fit(params: dict[str, Any]) -> None:
     """Queue one fit."""
+    from cbm.methods import method
+
+    params = ui.filled(params, name=name_key(params["method"], params["dataset"]))
+    params["options"] = options_held(method(params["method"]).config, key=f"option_{params['method']}")
     if not str(params["name"]).strip():
         raise UsageError("the model needs a name", hint="a short one, such as birds-posthoc")
     start("fit", params)

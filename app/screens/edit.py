@@ -8,9 +8,9 @@ import streamlit as st
 
 from app import charts, store, ui
 from app.history import MAIN
-from app.ui.edit_form import change
+from app.ui.edit_form import change, held
 from cbm.edits import Edit, describe, to_json
-from cbm.errors import PellucidError
+from cbm.errors import PellucidError, UsageError
 from probes.comparison import Comparison
 
 
@@ -26,14 +26,16 @@ def changer(scene: ui.Scene) -> tuple[Edit, ...]:
         st.markdown(f":material/arrow_right: {ui.escape(describe(edit), 200)}")
     st.button(
         "Save edit", type="primary", icon=":material/save:", disabled=not pending, key="save", shortcut="Ctrl+S",
-        on_click=save, args=(scene, pending),
+        on_click=save, args=(scene, pending, held(scene)),
     )  # fmt: skip
     return pending
 
 
 @ui.callback
-def save(scene: ui.Scene, pending: Sequence[Edit]) -> None:
-    """Append the edits to the version that the person was looking at."""
+def save(scene: ui.Scene, pending: Sequence[Edit], previewed: str) -> None:
+    """Append the edits to the version that the person was looking at, if the form still says what was previewed."""
+    if held(scene) != previewed:
+        raise UsageError("the form has changed since this preview, so nothing was saved", hint="save once more")
     past = scene.history
     store.append(scene.ws, scene.row.name, pending, branch=past.branch, expect_version=past.version)
     ui.announce("Saved. Undo takes it back.")

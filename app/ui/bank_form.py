@@ -6,7 +6,7 @@ import streamlit as st
 
 from app.datasets import DatasetRow
 from app.ui.encoders import PHOTO, PHOTO_WORDS
-from app.ui.pieces import callback, empty
+from app.ui.pieces import callback, empty, filled
 from app.ui.text import escape, plural
 from app.ui.work import following, start
 from cbm.errors import DataError, UsageError
@@ -44,7 +44,7 @@ def bank_form(dataset: DatasetRow) -> None:
     name = st.text_input("Name of the bank", value=usual, key=f"bank_name_{way}", max_chars=120, width=320)
     st.button(
         "Build the concepts", type="primary", icon=":material/play_arrow:", key="build_bank", on_click=_build,
-        args=({**params, "name": name},),
+        args=({**params, "name": name}, f"bank_name_{way}"),
     )  # fmt: skip
     following(["bank"], about={"dataset": dataset.name}, key="banks")
 
@@ -106,7 +106,9 @@ def _use_names(names: tuple[str, ...]) -> None:
 
 
 @callback
-def _build(params: dict[str, Any]) -> None:
+def _build(params: dict[str, Any], name: str) -> None:
+    numbers = {"per_side": "cav_per_side", "c": "cav_c", "seed": "cav_seed"} if params["source"] == "examples" else {}
+    params = filled(params, name=name, **numbers)
     if not str(params["name"]).strip():
         raise UsageError("the bank needs a name", hint="a short one, such as parts")
     if params["source"] == "texts":

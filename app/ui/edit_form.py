@@ -15,6 +15,14 @@ from cbm.model import linear_head
 
 KINDS = ("Prune", "Weights", "Scale", "Rename", "Merge", "Drop")
 EVERY = "Every class"
+FIELDS = {
+    "Prune": ("choose_concept", "prune_for", "renormalise"),
+    "Weights": ("choose_class",),
+    "Scale": ("choose_concept", "factor"),
+    "Rename": ("choose_concept", "new_name"),
+    "Merge": ("merge", "merged_name"),
+    "Drop": ("choose_concept",),
+}
 
 
 def change(scene: Scene) -> tuple[Edit, ...]:
@@ -24,6 +32,13 @@ def change(scene: Scene) -> tuple[Edit, ...]:
     )
     forms = {"Prune": prune, "Weights": weights, "Scale": scale, "Rename": rename, "Merge": merge, "Drop": drop}
     return forms[kind if kind in forms else "Prune"](scene)
+
+
+def held(scene: Scene) -> str:
+    """What the fields of the form hold now, to tell whether they are still as they were when a change was previewed."""
+    kind = str(st.session_state.get("change"))
+    table = f"weights|{scene.key}|{st.session_state.get('choose_class')}" if kind == "Weights" else ""
+    return repr([kind, *(st.session_state.get(key) for key in (*FIELDS.get(kind, ()), table) if key)])
 
 
 def concept(scene: Scene, label: str = "Concept") -> str:

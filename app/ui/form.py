@@ -22,6 +22,12 @@ def option_form(config: type, *, key: str) -> dict[str, Any]:
     return values
 
 
+def options_held(config: type, *, key: str) -> dict[str, Any]:
+    """The same at this moment, for a callback: a number that was just typed comes together with the click."""
+    held = {spec.name: (spec, st.session_state.get(f"{key}_{spec.name}", spec.default)) for spec in specs(config)}
+    return {name: _given(spec, value) for name, (spec, value) in held.items() if _given(spec, value) != spec.default}
+
+
 def option_rows(config: type) -> list[tuple[str, str, str, str]]:
     """Every option with its default, its bounds and its help, for the method's page."""
     return [(spec.name, _shown(spec.default), bounds(spec), spec.help) for spec in specs(config)]
@@ -71,8 +77,12 @@ def _control(spec: OptionSpec, key: str) -> Any:
         return st.toggle(label, value=bool(spec.default), key=key, help=hint)
     if spec.type in (int, float):
         return _number(spec, label, hint, key)
-    text = st.text_input(label, value="" if spec.default is None else str(spec.default), key=key, help=hint)
-    return text or (None if spec.optional else "")
+    return _given(spec, st.text_input(label, value=str(spec.default or ""), key=key, help=hint))
+
+
+def _given(spec: OptionSpec, value: Any) -> Any:
+    """What a control's value stands for: an empty text is none where the option may be none."""
+    return None if value == "" and spec.optional else value
 
 
 def _number(spec: OptionSpec, label: str, hint: str, key: str) -> int | float | None:

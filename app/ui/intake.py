@@ -7,7 +7,7 @@ import streamlit as st
 
 from app import jobs, uploads
 from app.ui.loaded import workspace
-from app.ui.pieces import callback
+from app.ui.pieces import callback, filled
 from app.ui.report import show_report
 from app.ui.text import escape, plural
 from app.ui.work import following, job_line, start
@@ -137,6 +137,7 @@ def _confirm(params: dict[str, Any], report: dict[str, Any]) -> None:
 
 @callback
 def _import(params: dict[str, Any]) -> None:
+    params = filled(params, name="import_name")
     if not str(params["name"]).strip():
         raise UsageError("the data set needs a name", hint="a short one, such as birds")
     start("import", params)

@@ -5,7 +5,7 @@ import streamlit as st
 from app import store
 from app.datasets import DatasetRow, ImageRow
 from app.ui.loaded import workspace
-from app.ui.pieces import callback
+from app.ui.pieces import callback, filled
 from app.ui.text import plural
 from app.ui.work import following, start
 from cbm.errors import UsageError
@@ -72,7 +72,7 @@ def _panel(row: DatasetRow) -> None:
         params = {"dataset": row.name, "encoder": encoder, "source": "picked", "name": into}
         st.button(
             "Learn it", type="primary", icon=":material/school:", key="pick_learn", disabled=few,
-            on_click=_learn, args=(params, concept),
+            on_click=_learn, args=({**params, "concept": concept},),
         )  # fmt: skip
         st.button(
             "Clear", icon=":material/clear_all:", type="tertiary", key="pick_clear", on_click=_clear, args=(row.name,)
@@ -81,12 +81,13 @@ def _panel(row: DatasetRow) -> None:
 
 
 @callback
-def _learn(params: dict[str, str], concept: str) -> None:
-    if not concept.strip():
+def _learn(params: dict[str, str]) -> None:
+    params = filled(params, concept="pick_concept")
+    if not params["concept"].strip():
         raise UsageError("the concept needs a name", hint="what the pictures on one side have in common")
-    sides = picked(params["dataset"])
+    concept, sides = params["concept"].strip(), picked(params["dataset"])
     name = params["name"] if params["name"] != NEW else _free(f"{params['dataset']}-picked")
-    start("bank", {**params, "name": name, "concept": concept.strip(), WITH: sides[WITH], WITHOUT: sides[WITHOUT]})
+    start("bank", {**params, "name": name, "concept": concept, WITH: sides[WITH], WITHOUT: sides[WITHOUT]})
 
 
 def _free(wanted: str) -> str:

@@ -1,11 +1,11 @@
 """The pieces that every screen is made of: headings, error boxes, pictures, charts with their tables, commands to copy."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import streamlit as st
 
@@ -96,6 +96,14 @@ def callback(function: Callable[P, None]) -> Callable[P, None]:
 def announce(text: str) -> None:
     """Tell at the next run, briefly, what a callback has done; callbacks of fragments may not write themselves."""
     st.session_state[_NEWS] = text
+
+
+def filled(params: Mapping[str, Any], **fields: str) -> dict[str, Any]:
+    """Parameters of a callback with what fields of the page hold now, by parameter and the key of its field.
+
+    Whoever types and then presses a button at once sends both together: the button's own arguments are from before.
+    """
+    return {**params, **{name: st.session_state[key] for name, key in fields.items() if key in st.session_state}}
 
 
 def show_problems() -> None:
