@@ -1,0 +1,226 @@
+"""Training of sparse autoencoders: seeded, with dead atoms drawn again, and able to go on where it was stopped.
+
+Embeddings are centred and divided by one number, so that the penalty and the step length mean the same for every
+encoder; ReLU and top-k commute with that number, so the result goes back to the embeddings' own units exactly.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from cbm.errors import DataError, ModelError
+from cbm.progress import OnProgress, silent
+from cbm.sae import ROWS_AT_ONCE, Dictionary, Kind, calibrated, gradients, losses
+
+WEIGHTS = ("encoder", "bias", "decoder", "centre")
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam keeps of each
+EPSILON = 1e-8
+
+
+@dataclass(frozen=True)
+class SaeConfig:
+    """How a dictionary is trained.
+
+    Attributes
+    ----------
+    kind, width, k
+        What keeps the codes few, the number of atoms, and codes an image for "topk" and "batchtopk".
+    l1
+        Penalty on the sum of the codes, for "relu"; where embeddings have mean square length 1.
+    epochs, batch, rate
+        Passes over the embeddings, embeddings a step, and the step length of Adam.
+    resample
+        Epochs after which atoms that nothing used are drawn again; never within the last as many.
+    seed
+        Of the first atoms, the order and the draws.
+    """
+
+    kind: Kind = "batchtopk"
+    width: int = 1024
+    k: int = 16
+    l1: float = 0.05
+    epochs: int = 60
+    batch: int = 256
+    rate: float = 1e-3
+    resample: int = 10
+    seed: int = 0
+
+
+def train_sae(
+    x: Float[Tensor, "n d"], config: SaeConfig, *, checkpoint: Path | None = None, on_progress: OnProgress = silent
+) -> Dictionary:
+    """A dictionary of these embeddings.
+
+    Parameters
+    ----------
+    checkpoint
+        A file that is written after every epoch. If it exists, training goes on from it, to the same bytes that it
+        would have reached without a stop.
+
+    Raises
+    ------
+    DataError
+        If all embeddings are the same, or fewer than two.
+    ModelError
+        If the checkpoint belongs to other embeddings or another config, or is none.
+
+    References
+    ----------
+    Rao, Mahajan, Böhle, Schiele, "Discover-then-name: task-agnostic concept bottlenecks via automated concept
+    discovery", ECCV 2024; Bricken et al., "Towards monosemanticity", 2023, for the draws.
+
+    Notes
+    -----
+    The published encoder starts about `sqrt(width)` times too small, because its fan-in counts the atoms, and on
+    embeddings that are not centred, so that most atoms die. Here it starts as the decoder, on centred embeddings, and
+    an atom that is drawn again points to an embedding from the centre, not from the origin.
+    """
+    centre = x.mean(0)
+    scale = float((x - centre).square().sum(1).mean().sqrt()) if len(x) > 1 else 0.0
+    if not scale > 0:
+        raise DataError(f"{len(x)} embeddings that do not differ have no atoms", hint="embed more images")
+    training = Training(first_guess(x.shape[1], config), config)
+    key = _key(x, config)
+    if checkpoint is not None and checkpoint.exists():
+        training.restore(checkpoint, key)
+    while training.epoch < config.epochs:
+        on_progress(training.epoch / config.epochs, f"epoch {training.epoch + 1} of {config.epochs}")
+        training.run_epoch(x, centre, scale)
+        if checkpoint is not None:
+            training.save(checkpoint, key)
+    on_progress(1.0, f"{config.width:,} atoms")
+    return _in_units_of(x, training.dictionary, centre, scale)
+
+
+def first_guess(d: int, config: SaeConfig) -> Dictionary:
+    """Random atoms of unit length, read as they are written."""
+    atoms = normalize(torch.randn(config.width, d, generator=torch.Generator().manual_seed(config.seed)), dim=1)
+    return Dictionary(
+        atoms.clone(), torch.zeros(config.width), atoms, torch.zeros(d), config.kind, min(config.k, config.width)
+    )
+
+
+class Training:
+    """A dictionary on its way: its weights, what Adam remembers of them, and which atoms were used."""
+
+    def __init__(self, start: Dictionary, config: SaeConfig, *, epsilon: float = EPSILON) -> None:
+        self.config = config
+        self.dictionary = replace(
+            start, **{name: getattr(start, name).clone(memory_format=torch.contiguous_format) for name in WEIGHTS}
+        )
+        self.adam = torch.optim.Adam(self._weights().values(), lr=config.rate, eps=epsilon, fused=True)
+        for weight in self._weights().values():
+            self.adam.state[weight] = {
+                "step": torch.zeros(()), "exp_avg": torch.zeros_like(weight), "exp_avg_sq": torch.zeros_like(weight)
+            }  # fmt: skip
+        self.used = torch.zeros(len(start), dtype=torch.int64)
+        self.epoch = 0
+
+    def step(self, x: Float[Tensor, "n d"]) -> float:
+        """One step of Adam; the mean loss before it."""
+        found = gradients(self.dictionary, x, l1=self._l1)
+        for name, weight in self._weights().items():
+            weight.grad = getattr(found, name)
+        self.adam.step()
+        normalize(self.dictionary.decoder, dim=1, out=self.dictionary.decoder)
+        self.used += found.used
+        return float(found.losses.mean())
+
+    def run_epoch(self, x: Float[Tensor, "n d"], centre: Float[Tensor, "d"], scale: float) -> None:
+        """All embeddings once, in an order of this epoch's own; then dead atoms are drawn again, if it is time."""
+        order = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.epoch + 1)
+        for rows in torch.split(torch.randperm(len(x), generator=order), self.config.batch):
+            self.step((x[rows] - centre) / scale)
+        self.epoch += 1
+        every = self.config.resample
+        if self.epoch % every == 0 and self.epoch + every < self.config.epochs:
+            self._draw_again(x, centre, scale, order)
+            self.used.zero_()
+
+    def save(self, path: Path, key: str) -> None:
+        """Write everything that the next epoch depends on, whole or not at all."""
+        tensors = {"used": self.used}
+        for name, weight in self._weights().items():
+            tensors |= {name: weight, **{f"{name}.{m}": self.adam.state[weight][m] for m in MOMENTS}}
+        beside = path.with_name(f".{path.name}.writing")
+        save_file(tensors, beside, metadata={"key": key, "epoch": str(self.epoch)})
+        os.replace(beside, path)
+
+    def restore(self, path: Path, key: str) -> None:
+        """Go on from a checkpoint; `ModelError` if it belongs to another training."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensors, record = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+        except Exception as error:  # safetensors raises its own type on damaged files
+            raise ModelError(f"{path.name} is not a checkpoint", hint="delete it to begin anew") from error
+        if not record or record.get("key") != key:
+            raise ModelError(f"{path.name} belongs to another training", hint="delete it to begin anew")
+        for name, weight in self._weights().items():
+            weight.copy_(tensors[name])
+            for moment in MOMENTS:
+                self.adam.state[weight][moment].copy_(tensors[f"{name}.{moment}"])
+        self.used.copy_(tensors["used"])
+        self.epoch = int(record["epoch"])
+
+    @property
+    def _l1(self) -> float:
+        return self.config.l1 if self.config.kind == "relu" else 0.0
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: getattr(self.dictionary, name) for name in WEIGHTS}
+
+    def _draw_again(
+        self, x: Float[Tensor, "n d"], centre: Float[Tensor, "d"], scale: float, draw: torch.Generator
+    ) -> None:
+        """Point every dead atom to an embedding that is badly reconstructed, and forget what Adam knew of it."""
+        dead = torch.nonzero(self.used == 0).flatten()[: len(x)]
+        if not len(dead):
+            return
+        found = torch.cat(
+            [losses(self.dictionary, (rows - centre) / scale, l1=self._l1) for rows in torch.split(x, ROWS_AT_ONCE)]
+        )
+        chosen = torch.multinomial(draw_chances(found), len(dead), generator=draw)
+        towards = (x[chosen] - centre) / scale - self.dictionary.centre
+        share = 0.2 if self.config.kind == "relu" else 1.0  # among the k largest, a short row would never be
+        rows = new_encoder_rows(self.dictionary.encoder, self.used > 0, towards, share=share)
+        fresh = {"encoder": rows, "bias": torch.zeros(len(dead)), "decoder": normalize(towards, dim=1)}
+        for name, value in fresh.items():
+            weight = getattr(self.dictionary, name)
+            weight[dead] = value
+            for moment in MOMENTS[1:]:
+                self.adam.state[weight][moment][dead] = 0.0
+
+
+def draw_chances(found: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+    """How likely each embedding is drawn for a dead atom: as its squared loss."""
+    squared = found.square() + 1e-30  # all may be reconstructed
+    return squared / squared.sum()
+
+
+def new_encoder_rows(
+    encoder: Float[Tensor, "h d"], alive: Bool[Tensor, "h"], towards: Float[Tensor, "m d"], *, share: float
+) -> Float[Tensor, "m d"]:
+    """Rows in these directions, `share` times as long as those that are alive are on average."""
+    length = encoder[alive].norm(dim=1).mean() if bool(alive.any()) else torch.ones(())
+    return share * length * normalize(towards, dim=1)
+
+
+def _in_units_of(x: Float[Tensor, "n d"], trained: Dictionary, centre: Float[Tensor, "d"], scale: float) -> Dictionary:
+    moved = replace(trained, bias=trained.bias * scale, centre=centre + scale * trained.centre)
+    return replace(moved, threshold=calibrated(moved, x))
+
+
+def _key(x: Float[Tensor, "n d"], config: SaeConfig) -> str:
+    """What a checkpoint belongs to."""
+    digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
+    digest.update(x.contiguous().numpy().tobytes())
+    return digest.hexdigest()

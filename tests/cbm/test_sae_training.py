@@ -1,0 +1,124 @@
+"""Training: planted atoms are found, the seed decides, and a stop in the middle changes nothing."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from cbm.errors import Cancelled, DataError, ModelError
+from cbm.sae import KINDS, Dictionary, measure
+from cbm.sae_training import SaeConfig, Training, train_sae
+
+QUICK = SaeConfig(width=48, k=3, epochs=30, batch=64, rate=3e-3, resample=10)
+ATOMS = normalize(torch.randn(24, 16, generator=torch.Generator().manual_seed(0)), dim=1)
+
+
+def planted(n: int = 600) -> torch.Tensor:
+    """Embeddings of two atoms each, far from the origin, as those of CLIP are."""
+    g = torch.Generator().manual_seed(1)
+    which = torch.rand(n, len(ATOMS), generator=g).topk(2, dim=1).indices
+    codes = torch.zeros(n, len(ATOMS)).scatter_(1, which, 0.5 + torch.rand(n, 2, generator=g))
+    return codes @ ATOMS + 3.0
+
+
+X = planted()
+
+
+def same(a: Dictionary, b: Dictionary) -> bool:
+    tensors = all(torch.equal(getattr(a, n), getattr(b, n)) for n in ("encoder", "bias", "decoder", "centre"))
+    return tensors and a.threshold == b.threshold
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_planted_atoms_are_found(kind):
+    found = train_sae(X, replace(QUICK, kind=kind, epochs=100))
+
+    cosine = (found.decoder @ ATOMS.T).max(0).values
+    assert float((cosine > 0.8).float().mean()) > 0.7
+    assert measure(found, X).explained > 0.85
+
+
+def test_atoms_have_unit_length():
+    assert torch.allclose(train_sae(X, QUICK).decoder.norm(dim=1), torch.ones(48), atol=1e-6)
+
+
+def test_the_seed_decides():
+    assert same(train_sae(X, QUICK), train_sae(X, QUICK))
+    assert not same(train_sae(X, QUICK), train_sae(X, replace(QUICK, seed=1)))
+
+
+def test_embeddings_ten_times_as_long_have_codes_ten_times_as_large():
+    small, large = train_sae(X, QUICK), train_sae(10 * X, QUICK)
+
+    assert torch.allclose(large.encode(10 * X), 10 * small.encode(X), atol=0.05)
+
+
+def test_a_stopped_training_goes_on_to_the_same_bytes(tmp_path):
+    file = tmp_path / "atoms.safetensors"
+    calls = iter(range(1000))
+
+    def stop(fraction: float, message: str) -> None:
+        if next(calls) == 17:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        train_sae(X, QUICK, checkpoint=file, on_progress=stop)
+    seen: list[str] = []
+    resumed = train_sae(X, QUICK, checkpoint=file, on_progress=lambda _, message: seen.append(message))
+
+    assert seen[0] == "epoch 18 of 30"
+    assert same(resumed, train_sae(X, QUICK))
+    assert [p.name for p in tmp_path.iterdir()] == [file.name]
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+    file = tmp_path / "atoms.safetensors"
+    train_sae(X, replace(QUICK, epochs=1), checkpoint=file)
+
+    with pytest.raises(ModelError, match="another training"):
+        train_sae(X, replace(QUICK, epochs=2), checkpoint=file)
+    with pytest.raises(ModelError, match="another training"):
+        train_sae(X + 1, replace(QUICK, epochs=1), checkpoint=file)
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    file = tmp_path / "atoms.safetensors"
+    file.write_bytes(b"no tensors")
+
+    with pytest.raises(ModelError, match="not a checkpoint"):
+        train_sae(X, QUICK, checkpoint=file)
+
+
+def test_a_dead_atom_is_drawn_again_towards_an_embedding_seen_from_the_centre():
+    """The published code draws the embedding as seen from the origin, while the encoder sees it from the centre."""
+    centre, scale = X.mean(0), float((X - X.mean(0)).square().sum(1).mean().sqrt())
+    config = replace(QUICK, epochs=40)
+    training = Training(dead_first_atom(), config)
+    training.epoch = 9
+
+    training.run_epoch(X, centre, scale)
+
+    towards = normalize((X - centre) / scale - training.dictionary.centre, dim=1)
+    assert float((towards @ training.dictionary.decoder[0]).max()) == pytest.approx(1, abs=1e-5)
+    assert training.dictionary.bias[0] == 0
+    assert training.adam.state[training.dictionary.encoder]["exp_avg"][0].abs().max() == 0
+
+
+def test_drawing_again_leaves_few_atoms_dead():
+    never = replace(QUICK, resample=1000, epochs=40)
+
+    assert measure(train_sae(X, replace(never, resample=8)), X).dead <= measure(train_sae(X, never), X).dead
+
+
+@pytest.mark.parametrize("x", [torch.ones(5, 3), torch.ones(1, 3), torch.zeros(0, 3)])
+def test_embeddings_that_do_not_differ_have_no_atoms(x):
+    with pytest.raises(DataError, match="do not differ"):
+        train_sae(x, QUICK)
+
+
+def dead_first_atom() -> Dictionary:
+    atoms = normalize(torch.randn(48, 16, generator=torch.Generator().manual_seed(2)), dim=1)
+    bias = torch.zeros(48)
+    bias[0] = -100.0
+    return Dictionary(atoms.clone(), bias, atoms, torch.zeros(16), "batchtopk", 3)
