@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from probes.comparison import compare as compare
+    from probes.corrections import true_scores as true_scores
     from probes.intervals import Estimate as Estimate
+    from probes.interventions import ask_next as ask_next
+    from probes.interventions import intervention_curve as intervention_curve
     from probes.metrics import Evaluation as Evaluation
     from probes.metrics import evaluate as evaluate
     from probes.tables import confusion as confusion
@@ -21,6 +24,9 @@ _HOME = {
     "compare": "comparison",
     "groups_table": "tables",
     "confusion": "tables",
+    "true_scores": "corrections",
+    "intervention_curve": "interventions",
+    "ask_next": "interventions",
 }
 __all__ = list(_HOME)
 

@@ -1,0 +1,162 @@
+"""What an expert's answer is worth to a model: the score that "present" and "absent" stand for, by concept.
+
+An expert says yes or no; a model reads scores. Both directions of that translation are learned from annotated images:
+the score to set when a concept is present or absent, and how probable its presence is at a score.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from cbm.errors import DataError
+from cbm.model import ConceptModel
+from cbm.training_set import TrainingSet
+
+EDGE = 0.95  # quantile of the score among images with the concept; 1 - EDGE among those without
+FEW = 5  # images of a side below which its quantile says nothing
+
+
+@dataclass(frozen=True)
+class TrueScores:
+    """The concepts that an expert can correct, and what the answers mean as scores.
+
+    Attributes
+    ----------
+    concepts
+        Names, as the model has them; `m` of them.
+    columns, annotated
+        Where they are among the model's concepts and among the annotated ones, `[m]`.
+    present, absent
+        The score that is set when the expert says that the concept is there, or not, `[m]`.
+    slope, intercept
+        Probability that a concept is present at score `s`: `sigmoid(slope * s + intercept)`, `[m]`.
+    """
+
+    concepts: tuple[str, ...]
+    columns: Int[Tensor, "m"]
+    annotated: Int[Tensor, "m"]
+    present: Float[Tensor, "m"]
+    absent: Float[Tensor, "m"]
+    slope: Float[Tensor, "m"]
+    intercept: Float[Tensor, "m"]
+
+    def of(self, labels: Float[Tensor, "n a"]) -> Float[Tensor, "n m"]:
+        """What the scores become where an expert answers like these annotations; NaN where nobody knows."""
+        known = labels[:, self.annotated]
+        return torch.where(known.isnan(), torch.nan, torch.where(known >= 0.5, self.present, self.absent))
+
+    def probability(self, scores: Float[Tensor, "n k"]) -> Float[Tensor, "n m"]:
+        """How probable the presence of each concept is at the model's scores."""
+        return torch.sigmoid(scores[:, self.columns] * self.slope + self.intercept)
+
+
+def true_scores(model: ConceptModel, data: TrainingSet, *, split: str = "train", edge: float = EDGE) -> TrueScores:
+    """The score of each annotated concept when an expert says that it is present or absent.
+
+    Parameters
+    ----------
+    split
+        The images whose scores and annotations are used.
+    edge
+        Quantile of the scores of the images with the concept that stands for "present"; `1 - edge` of the others for
+        "absent".
+
+    Raises
+    ------
+    UnknownName
+        If no image is in the split.
+    DataError
+        If no concept of the model is annotated under its name, regardless of case.
+
+    Notes
+    -----
+    Koh et al. take the quantiles of all training scores; we take them among the images with and without the concept,
+    so that a rare concept's "present" is not a score that images without it have. Where fewer than 5 images are on a
+    side, all scores are used, as in the paper.
+
+    Probabilities are Platt's, fitted on the "val" images when there are any, since a concept's direction fits the
+    images that it was made from better than others.
+
+    References
+    ----------
+    Koh et al., "Concept bottleneck models", ICML 2020, section 5. Platt, "Probabilistic outputs for support vector
+    machines", 1999.
+    """
+    pairs = _shared(model, data)
+    columns, annotated = (torch.tensor(places) for places in zip(*pairs, strict=True))
+    scores, labels = _sides(model, data, split, columns, annotated)
+    ends = [_ends(scores[:, j], labels[:, j], edge) for j in range(len(pairs))]
+    calibration = "val" if "val" in data.split_names else split
+    slope, intercept = _platt(*_sides(model, data, calibration, columns, annotated))
+    return TrueScores(
+        concepts=tuple(model.concepts[k] for k, _ in pairs),
+        columns=columns,
+        annotated=annotated,
+        present=torch.tensor([high for _, high in ends]),
+        absent=torch.tensor([low for low, _ in ends]),
+        slope=slope,
+        intercept=intercept,
+    )
+
+
+def _shared(model: ConceptModel, data: TrainingSet) -> list[tuple[int, int]]:
+    """Places among the model's concepts and the annotated ones of those that are both."""
+    if data.concept_labels is None:
+        raise DataError(
+            "the images are not annotated with concepts, so nobody can say which ones to correct",
+            hint="import a manifest with columns c:CONCEPT",
+        )
+    place = {name.casefold(): j for j, name in enumerate(data.concepts)}
+    shared = [(k, place[name.casefold()]) for k, name in enumerate(model.concepts) if name.casefold() in place]
+    if not shared:
+        raise DataError(
+            "no concept of the model is annotated under its name",
+            hint="rename concepts to what the annotations call them, or build a model from annotated examples",
+        )
+    return shared
+
+
+def _sides(
+    model: ConceptModel, data: TrainingSet, split: str, columns: Int[Tensor, "m"], annotated: Int[Tensor, "m"]
+) -> tuple[Float[Tensor, "n m"], Float[Tensor, "n m"]]:
+    """Scores and annotations of the shared concepts."""
+    images = data.split(split)
+    assert images.concept_labels is not None
+    return model.scores(images.x)[:, columns], images.concept_labels[:, annotated]
+
+
+def _ends(scores: Float[Tensor, "n"], labels: Float[Tensor, "n"], edge: float) -> tuple[float, float]:
+    """The scores of "absent" and "present"."""
+    return _quantile(scores, labels < 0.5, 1 - edge), _quantile(scores, labels >= 0.5, edge)
+
+
+def _quantile(scores: Float[Tensor, "n"], side: Bool[Tensor, "n"], share: float) -> float:
+    found = scores[side] if int(side.sum()) >= FEW else scores
+    place = max(1, min(len(found), round(share * (len(found) - 1)) + 1))
+    return float(found.kthvalue(place).values)
+
+
+def _platt(scores: Float[Tensor, "n m"], labels: Float[Tensor, "n m"]) -> tuple[Float[Tensor, "m"], Float[Tensor, "m"]]:
+    """Slope and intercept of the logistic regression of each concept's annotation on its score."""
+    known, positive = ~labels.isnan(), labels >= 0.5
+    hits, misses = positive.sum(0).double(), (known & ~positive).sum(0).double()
+    target = torch.where(positive, (hits + 1) / (hits + 2), 1 / (misses + 2))  # Platt's, finite on separable scores
+    centre, spread = scores.double().mean(0), scores.double().std(0, correction=0).clamp(min=1e-9)
+    z = (scores.double() - centre) / spread
+    fit = torch.zeros(2, z.shape[1], dtype=torch.float64, requires_grad=True)
+    descent = torch.optim.LBFGS([fit], max_iter=100, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
+    share = known / known.sum(0).clamp(min=1)
+
+    def loss() -> Tensor:
+        descent.zero_grad()
+        logits = z * fit[0] + fit[1]
+        value = (share * torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")).sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    with torch.enable_grad():
+        descent.step(loss)  # type: ignore[no-untyped-call]
+    slope, intercept = fit.detach()
+    return (slope / spread).float(), (intercept - slope * centre / spread).float()
