@@ -127,9 +127,10 @@ def choose(
         own = value[members].double().numpy()
         spread = np.ptp(own) if len(own) else 0.0
         own = (own - own.min()) / spread if spread > 0 else np.zeros(len(own))
-        cosine = (unit[members] @ unit[members].T).clamp_min(0).double().numpy()
         few = min(count, len(members))
-        chosen, covers = greedy((1 - coverage) / max(few, 1) * own, coverage / max(len(members), 1) * cosine, few)
+        around = unit[torch.from_numpy(members)]
+        cover = (around @ around.T).clamp_min_(0).mul_(coverage / max(len(members), 1))
+        chosen, covers = greedy((1 - coverage) / max(few, 1) * own, cover.numpy(), few)
         shares = [cover / coverage if coverage else 0.0 for cover in covers]
         picks.append([Pick(int(members[i]), float(own[i]), share) for i, share in zip(chosen, shares, strict=True)])
     return picks
@@ -159,7 +160,7 @@ def choose_as_published(
     return picks
 
 
-def greedy(value: NDArray[np.float64], cover: NDArray[np.float64], count: int) -> tuple[list[int], list[float]]:
+def greedy(value: NDArray[np.floating], cover: NDArray[np.floating], count: int) -> tuple[list[int], list[float]]:
     """Maximise `sum of value[T] + sum over columns of max(0, largest cover[T])` by picking one after another.
 
     Parameters
@@ -179,7 +180,7 @@ def greedy(value: NDArray[np.float64], cover: NDArray[np.float64], count: int) -
     ----------
     Nemhauser, Wolsey, Fisher, 1978; Minoux, "Accelerated greedy algorithms", 1978.
     """
-    best = np.zeros(cover.shape[1])
+    best = np.zeros(cover.shape[1], cover.dtype)
     adds = np.maximum(cover, 0).sum(1)
     bound = value + adds
     fresh = np.ones(len(value), dtype=bool)
