@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app import store, tasks
+from app import jobs, store, tasks
 from app.workspace import Workspace
 from cbm.progress import OnProgress, silent
 
 ENCODER = "builtin:demo"
+TOUR = ("linear-probe", "posthoc", "posthoc-hybrid", "zero-shot")
 Report = Callable[[str], None]
 
 
@@ -57,17 +58,22 @@ WORLDS = (
 
 @dataclass(frozen=True)
 class Step:
-    """One piece of the build: what it is called, whether its result is there, and the work."""
+    """One piece of the build: what it is called, whether its result is there, and the work.
+
+    A step with a `job` can also be left to the workers, as a job of kind "fit" with these parameters.
+    """
 
     title: str
     done: Callable[[Workspace], bool]
     work: Callable[[Workspace, OnProgress], object] = field(repr=False)
+    job: Mapping[str, Any] | None = None
 
 
 def build(
     ws: Workspace,
     *,
     worlds: tuple[World, ...] = WORLDS,
+    leave: bool = False,
     on_step: Report = lambda line: None,
     on_progress: OnProgress = silent,
 ) -> dict[str, Any]:
@@ -75,6 +81,8 @@ def build(
 
     Parameters
     ----------
+    leave
+        Leave the methods that the tour does not need to the workers, as jobs.
     on_step
         Told a line when a step has ended, with the time that it took.
     on_progress
@@ -86,10 +94,19 @@ def build(
     """
     start = time.monotonic()
     missing = [step for world in worlds for step in steps(world) if not step.done(ws)]
+    left = [step for step in missing if leave and step.job is not None]
+    missing = [step for step in missing if step not in left]
     for number, step in enumerate(missing, start=1):
         began = time.monotonic()
         step.work(ws, on_progress)
         on_step(f"[{number:2}/{len(missing)}] {step.title:<46} {time.monotonic() - began:5.1f} s")
+    for step in left:
+        assert step.job is not None
+        jobs.enqueue(ws, "fit", step.job)
+    if left:
+        on_step(
+            "fitted as jobs while you look around: " + ", ".join(str(step.job["name"]) for step in left if step.job)
+        )
     seconds = time.monotonic() - start
     on_step(f"the demo is ready after {seconds:.1f} s" if missing else "the demo is ready")
     return {
@@ -107,14 +124,16 @@ def steps(world: World) -> Iterator[Step]:
         yield Step(f"build concepts {bank}", lambda ws, bank=bank: _has_bank(ws, bank), _bank(world, bank, source))
     for method in methods_of(world):
         name = model_name(world, method)
-        yield Step(f"fit and measure {name}", lambda ws, name=name: _has_model(ws, name), _fit(world, method))
+        params = _fit_params(world, method)
+        job = None if method in TOUR else params
+        yield Step(f"fit and measure {name}", lambda ws, name=name: _has_model(ws, name), _fit(params), job)
 
 
 def methods_of(world: World) -> tuple[str, ...]:
-    """Names of the methods that a world has a model of."""
+    """Names of the methods that a world has a model of: the linear probe first, which all are measured against."""
     from cbm.methods import MODULES
 
-    return world.methods or tuple(MODULES)
+    return tuple(sorted(world.methods or MODULES, key=lambda method: method != "linear-probe"))
 
 
 def model_name(world: World, method: str) -> str:
@@ -198,9 +217,10 @@ def _bank(world: World, name: str, source: str) -> Callable[[Workspace, OnProgre
     return work
 
 
-def _fit(world: World, method: str) -> Callable[[Workspace, OnProgress], object]:
-    def work(ws: Workspace, on_progress: OnProgress) -> object:
-        params = {"method": method, "dataset": world.name, "encoder": ENCODER, "bank": bank_for(world, method)}
-        return tasks.run(ws, "fit", {**params, "options": {}, "name": model_name(world, method)}, on_progress)
+def _fit_params(world: World, method: str) -> dict[str, Any]:
+    params = {"method": method, "dataset": world.name, "encoder": ENCODER, "bank": bank_for(world, method)}
+    return {**params, "options": {}, "name": model_name(world, method)}
 
-    return work
+
+def _fit(params: Mapping[str, Any]) -> Callable[[Workspace, OnProgress], object]:
+    return lambda ws, on_progress: tasks.run(ws, "fit", params, on_progress)

@@ -3,13 +3,17 @@
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app import store
 from app.banks import add_concepts
 from app.workspace import Workspace
 from cbm.errors import UsageError
 from cbm.progress import OnProgress, part
+
+if TYPE_CHECKING:
+    from cbm.model import ConceptModel
+    from cbm.training_set import TrainingSet
 
 
 def build_bank(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:
@@ -44,8 +48,8 @@ def build_bank(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress
 def fit_model(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:
     """Fit `method` with `options` on `dataset` embedded by `encoder`, store it as `name`, and measure it.
 
-    `bank` names a concept bank, or is absent; `candidates` are sentences by class, or absent. Measured on the validation images, or the test images where there are
-    no others.
+    `bank` names a concept bank, or is absent; `candidates` are sentences by class, or absent.
+    Measured on the validation images, or the test images where there are no others.
     """
     from cbm.methods import Need, fit, method
     from cbm.vocabulary import checked
@@ -64,11 +68,26 @@ def fit_model(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress)
     model = fit(params["method"], data, bank=bank, on_progress=part(on_progress, 0.0, 0.6), **options)
     seconds = time.monotonic() - start
     split = next((name for name in ("val", "test") if name in data.split_names), data.split_names[0])
-    found = evaluate(model, data, split=split, on_progress=part(on_progress, 0.6, 1.0)).to_json()
+    probe = linear_probe(ws, params["dataset"], data)
+    found = evaluate(model, data, split=split, probe=probe, on_progress=part(on_progress, 0.6, 1.0)).to_json()
     store.add_model(ws, params["name"], model, dataset=params["dataset"], bank=params.get("bank"))
     store.set_metrics(ws, params["name"], found, split=split)
     measured = {key: found[key] for key in ("split", "n", "metrics", "not_computed")}
     return {"model": params["name"], "method": params["method"], "seconds": round(seconds, 3), **measured}
+
+
+def linear_probe(ws: Workspace, dataset: str, data: "TrainingSet") -> "ConceptModel | None":
+    """The workspace's own linear probe of these embeddings, fitted with the default options, if there is one."""
+    from cbm.methods import method, resolved
+
+    defaults = resolved(method("linear-probe").config())
+    for row in store.models(ws, dataset=dataset):
+        if row.method == "linear-probe":
+            model = store.base_model(ws, row.name)
+            made_of = model.recipe.contract, dict(model.recipe.options), model.recipe.images
+            if made_of == (data.contract, defaults, int((data.splits == "train").sum())):
+                return model
+    return None
 
 
 def _seen_by(ws: Workspace, dataset: str, encoder_id: str, ids: tuple[str, ...]) -> Any:

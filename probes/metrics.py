@@ -67,6 +67,7 @@ def evaluate(
     *,
     split: str = "test",
     controls: bool = True,
+    probe: ConceptModel | None = None,
     seed: int = 0,
     on_progress: OnProgress = silent,
 ) -> Evaluation:
@@ -78,6 +79,8 @@ def evaluate(
         All splits; the controls are fitted on "train" and measured on `split`.
     controls
         Whether to fit the linear probe, the random concepts and the shuffled labels, which takes three fits.
+    probe
+        A linear probe of the same training images, where there is one already; fitted when not given.
     seed
         Of the resampling and of the controls.
 
@@ -103,6 +106,8 @@ def evaluate(
         except _Absent as reason:
             absent[name] = str(reason)
     if controls:
+        if probe is not None:
+            metrics["linear_probe_accuracy"] = accuracy_of(decide(probe, data, split))
         _add_controls(model, data, split, seed, metrics, absent, part(on_progress, 0.1, 1.0))
     else:
         absent |= dict.fromkeys(control_fits.CONTROLS, "controls were not asked for")
@@ -119,8 +124,9 @@ def _add_controls(
     absent: dict[str, str],
     on_progress: OnProgress,
 ) -> None:
-    for i, (name, fit_control) in enumerate(control_fits.CONTROLS.items()):
-        stage = part(on_progress, i / len(control_fits.CONTROLS), (i + 1) / len(control_fits.CONTROLS))
+    wanted = {name: fit_control for name, fit_control in control_fits.CONTROLS.items() if name not in metrics}
+    for i, (name, fit_control) in enumerate(wanted.items()):
+        stage = part(on_progress, i / len(wanted), (i + 1) / len(wanted))
         try:
             metrics[name] = accuracy_of(decide(fit_control(model, data, seed, stage), data, split))
         except PellucidError as error:

@@ -38,7 +38,8 @@ def register(main: click.Group) -> None:
     def demo(call: Call, no_serve: bool, port: int | None, no_browser: bool) -> None:
         """Build the demo workspace, then serve it.
 
-        What is there already costs nothing, and a build that was stopped goes on.
+        What is there already costs nothing, and a build that was stopped goes on. Methods that the tour does not need
+        are fitted as jobs once the app is served; with --no-serve all are fitted now.
 
         \b
         Example:
@@ -46,7 +47,7 @@ def register(main: click.Group) -> None:
         """
         from app import demo
 
-        built = demo.build(call.ws, on_step=call.note, on_progress=call.progress)
+        built = demo.build(call.ws, leave=not no_serve, on_step=call.note, on_progress=call.progress)
         if no_serve:
             call.answer(built, f"the demo workspace is in {call.settings.home}")
         else:

@@ -1,10 +1,11 @@
 """The demo workspace is built once, goes on where it was stopped, and has what the tour needs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from app import demo, store
+from app import demo, jobs, store
 from app.settings import Settings
 from cbm.errors import Cancelled
 from cbm.methods import methods
@@ -101,3 +102,16 @@ def test_the_birds_live_on_their_own_background_except_where_it_is_swapped(built
 
 def _kept(path: Path) -> bool:
     return path.is_file() and not path.name.startswith("pellucid.db")
+
+
+def test_methods_that_the_tour_does_not_need_can_be_left_to_the_workers(built):
+    ws, _, _ = built
+    with_more = replace(BIRDS, methods=("linear-probe", "zero-shot", "cms"))
+    said: list[str] = []
+
+    demo.build(ws, worlds=(with_more,), leave=True, on_step=said.append)
+
+    waiting = jobs.jobs(ws, active=True)
+    assert [(job.kind, job.params["method"]) for job in waiting] == [("fit", "cms")]
+    assert said[0] == "fitted as jobs while you look around: birds-cms"
+    jobs.cancel(ws, waiting[0].id)
