@@ -73,16 +73,13 @@ class LinearBottleneck:
         ModelError
             If the embeddings have another width than the bottleneck's rows.
         """
-        self._check_width(x)
+        _check_width(x, self.weight)
         scores = torch.addmm(self.bias, x, self.weight.T)
         return scores if clamp is None else torch.where(clamp.mask, clamp.values, scores)
 
-    def _check_width(self, x: Float[Tensor, "n d"]) -> None:
-        if x.shape[1] != self.weight.shape[1]:
-            raise ModelError(
-                f"the embeddings have {x.shape[1]} dimensions, but this model reads {self.weight.shape[1]}",
-                hint="embed the images with the encoder that the model was built on",
-            )
+    def directions(self, x: Float[Tensor, "d"]) -> Float[Tensor, "k d"]:
+        """The directions of which this image's scores are the sum: `directions(x) @ x + bias`."""
+        return self.weight
 
 
 @dataclass(frozen=True)
@@ -107,11 +104,55 @@ class ProfileBottleneck(LinearBottleneck):
 
     def __call__(self, x: Float[Tensor, "n d"], clamp: Clamp | None = None) -> Float[Tensor, "n k"]:
         """Scores `[n k]`; zero where an image has nothing in common with any concept. Raises as the linear one."""
-        self._check_width(x)
+        _check_width(x, self.weight)
+        scores = x @ self.weight.T / self._length(x)[:, None] + self.bias
+        return scores if clamp is None else torch.where(clamp.mask, clamp.values, scores)
+
+    def directions(self, x: Float[Tensor, "d"]) -> Float[Tensor, "k d"]:
+        """As in the linear bottleneck, with the profile's length held as it is on this image."""
+        return self.weight / self._length(x[None])
+
+    def _length(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
+        """Signed length of each image's profile; infinite where there is none."""
         squared = ((x @ self.gram) * x).sum(1)
         rounding = SHORTEST * self.gram.trace() * x.square().sum(1)
         length = torch.where(squared > rounding, squared, torch.inf).sqrt()
-        if self.total is not None:
-            length = torch.where(x @ self.total < 0, -length, length)
-        scores = x @ self.weight.T / length[:, None] + self.bias
+        return length if self.total is None else torch.where(x @ self.total < 0, -length, length)
+
+
+@dataclass(frozen=True)
+class ReluBottleneck:
+    """Scores that are sums of atoms' codes: `codes @ weight.T + bias`; a code is zero unless it exceeds its threshold.
+
+    An atom reads `x @ atoms.T + offsets`. Fitted, each concept has one atom, whose code the weight scales; edits act on
+    weight and bias as on those of a linear bottleneck, so that a merged concept has several atoms.
+
+    Attributes
+    ----------
+    weight, bias
+        `[k m]` and `[k]`, on the codes.
+    atoms, offsets, thresholds
+        `[m d]`, `[m]` and `[m]`; a code that exceeds its threshold is not shortened by it.
+    """
+
+    weight: Float[Tensor, "k m"]
+    bias: Float[Tensor, "k"]
+    atoms: Float[Tensor, "m d"]
+    offsets: Float[Tensor, "m"]
+    thresholds: Float[Tensor, "m"]
+
+    def __call__(self, x: Float[Tensor, "n d"], clamp: Clamp | None = None) -> Float[Tensor, "n k"]:
+        """Scores `[n k]`; raises as the linear bottleneck."""
+        _check_width(x, self.atoms)
+        read = torch.addmm(self.offsets, x, self.atoms.T)
+        codes = torch.where(read > self.thresholds, read, 0.0)
+        scores = torch.addmm(self.bias, codes, self.weight.T)
         return scores if clamp is None else torch.where(clamp.mask, clamp.values, scores)
+
+
+def _check_width(x: Float[Tensor, "n d"], rows: Float[Tensor, "m e"]) -> None:
+    if x.shape[1] != rows.shape[1]:
+        raise ModelError(
+            f"the embeddings have {x.shape[1]} dimensions, but this model reads {rows.shape[1]}",
+            hint="embed the images with the encoder that the model was built on",
+        )

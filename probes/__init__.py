@@ -7,13 +7,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from probes.attention import attention_tap as attention_tap
     from probes.comparison import compare as compare
     from probes.corrections import true_scores as true_scores
     from probes.intervals import Estimate as Estimate
     from probes.interventions import ask_next as ask_next
     from probes.interventions import intervention_curve as intervention_curve
+    from probes.maps import ConceptMap as ConceptMap
+    from probes.maps import concept_map as concept_map
+    from probes.maps import concept_maps as concept_maps
     from probes.metrics import Evaluation as Evaluation
     from probes.metrics import evaluate as evaluate
+    from probes.overlays import overlay_png as overlay_png
     from probes.tables import confusion as confusion
     from probes.tables import groups_table as groups_table
 
@@ -24,6 +29,11 @@ _HOME = {
     "compare": "comparison",
     "groups_table": "tables",
     "confusion": "tables",
+    "concept_map": "maps",
+    "concept_maps": "maps",
+    "ConceptMap": "maps",
+    "overlay_png": "overlays",
+    "attention_tap": "attention",
     "true_scores": "corrections",
     "intervention_curve": "interventions",
     "ask_next": "interventions",
