@@ -1,6 +1,7 @@
 """Taking a model away and bringing one in: what the screen Export and the commands `export` and `import` both do."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,8 +86,12 @@ def write_explanations(
     return len(chosen)
 
 
-def import_bundle(ws: Workspace, path: Path, name: str) -> store.ModelRow:
+def import_bundle(
+    ws: Workspace, path: Path, name: str, *, classes: Sequence[str] | None = None, encoder: str = ""
+) -> store.ModelRow:
     """Bring in a bundle as the model `name`; it is shown on a data set of the same classes, embedded alike.
+
+    A folder that the Label-free CBM project saved will do too; it lacks the names of `classes` and of the `encoder`.
 
     Raises
     ------
@@ -96,8 +101,9 @@ def import_bundle(ws: Workspace, path: Path, name: str) -> store.ModelRow:
         If another model has that name.
     """
     from cbm.io import load
+    from cbm.labelfree_files import is_saved, read_saved
 
-    model = load(path)
+    model = read_saved(path, classes=classes, encoder_id=encoder) if is_saved(path) else load(path)
     fitting = (
         row.name
         for row in store.datasets(ws)

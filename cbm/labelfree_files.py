@@ -22,6 +22,11 @@ LARGEST_LIST = 16 << 20  # bytes of the list of concepts
 SHAPES = {"W_c": ("k", "d"), "W_g": ("c", "k"), "b_g": ("c",), "proj_mean": ("k",), "proj_std": ("k",)}
 
 
+def is_saved(folder: str | Path) -> bool:
+    """Whether this is a folder as that project saves it."""
+    return (Path(folder) / "W_c.pt").is_file()
+
+
 def read_saved(folder: str | Path, *, classes: Sequence[str] | None = None, encoder_id: str = "") -> ConceptModel:
     """The model in a folder with `W_c.pt`, `W_g.pt`, `b_g.pt`, `proj_mean.pt`, `proj_std.pt` and `concepts.txt`.
 

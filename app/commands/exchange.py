@@ -15,8 +15,12 @@ def register(main: click.Group) -> None:
     @command(main, "import")
     @click.argument("path", type=click.Path(path_type=Path))
     @click.option("--name", help="Name of the model; else that of the file.")
-    def import_(call: Call, path: Path, name: str | None) -> None:
+    @click.option("--classes", type=click.Path(path_type=Path, exists=True), help="Label-free CBM: one class a line.")
+    @click.option("--encoder", default="", help="Label-free CBM: the encoder whose embeddings the model reads.")
+    def import_(call: Call, path: Path, name: str | None, classes: Path | None, encoder: str) -> None:
         """Bring in a bundle; its checksums are verified, and nothing in it is ever executed.
+
+        A folder that the Label-free CBM project saved (W_c.pt, W_g.pt, ...) will do too.
 
         \b
         Example:
@@ -24,7 +28,12 @@ def register(main: click.Group) -> None:
         """
         from app import exports
 
-        row = exports.import_bundle(call.ws, path, name or path.stem)
+        names = (
+            None
+            if classes is None
+            else [line.strip() for line in classes.read_text("utf-8").splitlines() if line.strip()]
+        )
+        row = exports.import_bundle(call.ws, path, name or path.stem, classes=names, encoder=encoder)
         call.answer({"model": row.name, "fingerprint": row.fingerprint}, f"{row.name}: {row.method} for {row.encoder}")
 
 
