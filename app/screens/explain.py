@@ -29,11 +29,12 @@ def one_image(scene: ui.Scene) -> None:
 
 
 def decided(scene: ui.Scene, why: Explanation) -> None:
-    """The concepts behind one class's logit, as bars and as a sum."""
+    """The concepts behind one class's logit: as bars, as a sum, and where in the image their scores come from."""
     used = [c for c in why.concepts if c.contribution] or list(why.concepts[:1])
     shown, others = used[:SHOWN], why.concepts[min(SHOWN, len(used)) :]
     parts, rest = [(c.name, c.contribution) for c in shown], sum(c.contribution for c in others)
-    bars, adds_up = st.tabs(["What each concept adds", "How it adds up"])
+    views = ["What each concept adds", "How it adds up", *(["Where"] if ui.has_maps(scene) else [])]
+    bars, adds_up, *where = st.tabs(views, key="why", bind="query-params")
     with bars:
         clicked = ui.chart(
             charts.bars(
@@ -60,6 +61,10 @@ def decided(scene: ui.Scene, why: Explanation) -> None:
             table=ui.table(sums, ["part", "adds"]),
             note="The parts add up to the logit exactly." if why.exact else "A part is what is lost without it.",
         )
+    for tab in where:
+        with tab:
+            if tab.open:  # the encoder takes seconds to load
+                ui.concept_maps(scene, why)
 
 
 def concept_images(scene: ui.Scene, why: Explanation) -> None:

@@ -13,6 +13,7 @@ from app.ui.loaded import (
     thumbnails,
     workspace,
 )
+from app.ui.maps import concept_maps, has_maps
 from app.ui.past import undo_redo
 from app.ui.pieces import (
     FOLDER,
@@ -54,6 +55,7 @@ __all__ = [
     "command",
     "compared",
     "concept_choice",
+    "concept_maps",
     "current_dataset",
     "current_model",
     "edge",
@@ -65,6 +67,7 @@ __all__ = [
     "follow",
     "go_to",
     "guarded",
+    "has_maps",
     "header",
     "keep",
     "need_concepts",
