@@ -1,4 +1,4 @@
-"""Writes every method's options into its page, between two marks: `python docs/options.py`.
+"""Writes every method's options into its page, between two marks, and begins pages that are missing: `python docs/options.py`.
 
 The table comes from the method's `Config`, as the form of the Build screen and `pellucid methods` do; a test fails when
 a page says something else.
@@ -30,21 +30,24 @@ def page(name: str) -> Path:
 
 def filled(name: str) -> str:
     """The text of a method's page with its table as it should be."""
-    return BETWEEN.sub(lambda _: table(name), page(name).read_text(encoding="utf-8"))
+    file = page(name)
+    text = file.read_text(encoding="utf-8") if file.exists() else begun(name)
+    return BETWEEN.sub(lambda _: table(name), text)
+
+
+def begun(name: str) -> str:
+    """A page to write on, for a method that has none."""
+    found = method(name)
+    parts = (f"# {found.title}", f"*{found.paper}.*", f"**Idea.** {found.summary}", "**Mathematics.**", "## Options",
+             "<!-- options -->\n<!-- end of options -->", "**Where we differ.**", "**What the controls tell.**")  # fmt: skip
+    return "\n\n".join(parts) + "\n"
 
 
 def _shown(value: object) -> str:
-    if value is None:
-        return "none"
-    return (
-        "empty"
-        if value == ""
-        else str(value).lower()
-        if isinstance(value, bool)
-        else f"{value:g}"
-        if isinstance(value, float)
-        else f"{value}"
-    )
+    words = {None: "none", "": "empty", True: "true", False: "false"}
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:g}"
+    return words.get(value, str(value))
 
 
 def _allowed(spec: OptionSpec) -> str:

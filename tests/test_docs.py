@@ -124,6 +124,9 @@ def test_the_snippet_of_the_readme_runs(tmp_path, monkeypatch):
 def test_a_method_has_a_page_whose_table_is_that_of_its_options(name):
     written = options()
 
+    assert written["page"](name).exists(), (
+        "begin its page: python docs/options.py; then fill it, and list it in README.md"
+    )
     text = written["page"](name).read_text()
 
     assert written["table"](name) in text, "write the tables again: python docs/options.py"
@@ -134,3 +137,30 @@ def test_no_page_belongs_to_a_method_that_is_gone():
     pages = {page.stem for page in (ROOT / "docs" / "methods").glob("*.md")} - {"README"}
 
     assert pages == {method.name for method in methods()}
+
+
+def test_the_page_of_the_bundle_names_every_file_and_every_tensor():
+    from dataclasses import fields
+
+    from cbm.io import BOTTLENECKS, OPTIONAL, REQUIRED
+
+    text = (ROOT / "docs" / "bundle.md").read_text()
+
+    tensors = {f"bottleneck.{field.name}" for kind in BOTTLENECKS.values() for field in fields(kind)}
+    assert [name for name in (*REQUIRED, *OPTIONAL, *BOTTLENECKS, *tensors) if f"`{name}`" not in text] == []
+
+
+def test_the_page_of_data_names_every_kind_of_problem():
+    sources = [ROOT / "cbm" / f"{name}.py" for name in ("manifests", "layouts", "rowchecks", "filechecks")]
+    found = [re.findall(r'(?:roblem\(|yield |append\(\()\s*"([a-z_]+)"', source.read_text()) for source in sources]
+    text = (ROOT / "docs" / "data.md").read_text()
+
+    assert [kind for kinds in found for kind in kinds if f"`{kind}`" not in text] == []
+
+
+def test_the_page_of_operations_names_every_setting():
+    from app.settings import Settings
+
+    text = (ROOT / "docs" / "operations.md").read_text()
+
+    assert [name for name in Settings.__dataclass_fields__ if f"`PELLUCID_{name.upper()}`" not in text] == []
