@@ -9,7 +9,7 @@ from app import jobs
 from app.jobs import JobRow
 from app.ui.loaded import workspace
 from app.ui.pieces import FOLDER, callback, edge, screen_exists
-from app.ui.selection import parameters
+from app.ui.selection import parameters, select
 from app.ui.text import escape
 
 EVERY = "2s"
@@ -20,7 +20,8 @@ STATES = {
     "failed": ("failed", ":material/error:", "orange"),
     "cancelled": ("cancelled", ":material/block:", "gray"),
 }
-_SEEN, _STARTED = "pellucid_seen_jobs", "pellucid_started_jobs"
+_SEEN, _STARTED, _TURNED = "pellucid_seen_jobs", "pellucid_started_jobs", "pellucid_turned"
+CURRENT = "pellucid_screen"  # name of the screen that is shown; `app/main.py` keeps it
 
 
 def job_title(row: JobRow) -> str:
@@ -49,10 +50,26 @@ def job_title(row: JobRow) -> str:
 def link(
     screen: str, label: str, *, icon: str = ":material/arrow_forward:", extra: Mapping[str, str], **selection: str
 ) -> None:
-    """A link to another screen with the selection and parameters of that screen's own; nothing if it is not there."""
-    if screen_exists(screen):
+    """A link to a screen with the selection and parameters of that screen's own; nothing if it is not there.
+
+    A link to the screen that is shown would leave its controls as they are, so there it is a button that sets them.
+    """
+    if st.session_state.get(CURRENT) == screen:
+        turn = {"on_click": _turn, "args": (dict(extra), selection)}
+        st.button(label, icon=icon, type="tertiary", key=f"turn_{sorted(extra.items())}_{selection}", **turn)
+    elif screen_exists(screen):
         query = {**parameters(**selection), **extra}
         st.page_link(FOLDER / f"{screen}.py", label=label, icon=icon, query_params=query)
+
+
+def _turn(extra: Mapping[str, str], selection: Mapping[str, str]) -> None:
+    select(**selection)
+    for name, value in extra.items():
+        if name in st.session_state:
+            st.session_state[name] = value
+        else:
+            st.query_params[name] = value
+    st.session_state[_TURNED] = True
 
 
 def result_link(row: JobRow) -> None:
@@ -65,7 +82,12 @@ def result_link(row: JobRow) -> None:
     elif row.kind in ("import", "embed") and "dataset" in result:
         link("data", "Open the data set", extra={"show": "Images"}, dataset=str(result["dataset"]))
     elif row.kind == "bank" and "bank" in result:
-        link("concepts", "Open the concepts", extra={"bank": str(result["bank"])}, dataset=str(row.params["dataset"]))
+        link(
+            "concepts",
+            "Open the concepts",
+            extra={"bank": str(result["bank"]), "show": "Concepts"},
+            dataset=str(row.params["dataset"]),
+        )
     elif row.kind == "fit" and "model" in result:
         here = {"dataset": str(row.params["dataset"]), "model": str(result["model"])}
         link("explain", "Explain images with it", extra={}, **here)
@@ -153,6 +175,8 @@ def following(kinds: Sequence[str], *, about: Mapping[str, str] | None = None, k
 
 def _follow(kinds: Sequence[str], about: Mapping[str, str], key: str) -> None:
     with edge():
+        if st.session_state.pop(_TURNED, False):
+            st.rerun()  # the whole page; the button alone would only draw this panel again
         rows = _chosen(kinds, about)
         active = [row for row in rows if row.active]
         before = set(st.session_state.get(_SEEN + key, ()))

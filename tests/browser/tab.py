@@ -17,8 +17,9 @@ class Tab:
 
     def _heard(self, message: ConsoleMessage) -> None:
         place = message.location.get("url", "")
-        # Streamlit looks for its server below the page's own address first, and is told that it is not there.
-        if message.type == "error" and "/_stcore/" not in place:
+        # Streamlit looks for its server below the page's own address first, and is told that it is not there; and who
+        # leaves a page quickly leaves before its pictures came.
+        if message.type == "error" and "/_stcore/" not in place and "/media/" not in place:
             self.complaints.append(f"{message.text} ({place})")
 
     @property

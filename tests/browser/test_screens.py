@@ -17,6 +17,8 @@ NARROW = 800
 WORDLESS = """() => [...document.querySelectorAll("[data-testid=stMain] img, [data-testid=stMain] [role=img]")]
     .filter(e => e.checkVisibility() && !e.closest("[aria-hidden=true]"))
     .filter(e => !(e.getAttribute("alt") || e.getAttribute("aria-label") || "").trim()).map(e => e.outerHTML.slice(0, 200))"""
+UNSEEN = """() => [...document.querySelectorAll("[data-testid=stMain] img")]
+    .filter(e => e.complete && !e.naturalWidth).map(e => e.src)"""
 SIDEWAYS = """() => [document.documentElement, document.querySelector("[data-testid=stMain]")]
     .map(e => e.scrollWidth - e.clientWidth)"""
 
@@ -28,6 +30,7 @@ def test_a_screen_fits_a_narrow_window_and_says_its_pictures(open_tab: Callable[
     expect(tab.main.get_by_text("error of ours")).to_have_count(0)
     assert tab.page.evaluate(SIDEWAYS) == [0, 0]
     assert tab.page.evaluate(WORDLESS) == []
+    assert tab.page.evaluate(UNSEEN) == []
     # that the console stayed silent is asserted for every test, by `open_tab`
 
 
