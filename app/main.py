@@ -42,6 +42,7 @@ page = st.navigation(
         for group, screens in SCREENS.items()
     }
 )
+st.session_state["pellucid_screen"] = page.url_path
 with ui.edge():
     ui.keep()
     ui.sidebar()
