@@ -1,7 +1,9 @@
 # One image for the web app and for the workers: `pellucid serve` (the default) and `pellucid worker`.
-FROM python:3.11-slim
+# Debian 13, whose pg_dump fits the server in compose.yaml.
+FROM python:3.11-slim-trixie
 
-RUN apt-get update -qq \
+RUN export DEBIAN_FRONTEND=noninteractive \
+ && apt-get update -qq \
  && apt-get install -y -qq --no-install-recommends make postgresql-client \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --create-home --uid 10001 pellucid \

@@ -31,7 +31,9 @@ install: .venv/.run
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Pellucid needs Python 3.11 or newer; set PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv .venv || { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python .venv install --quiet pip; }
+	$(PYTHON) -m venv .venv \
+	  || { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python .venv install --quiet pip; } \
+	  || { rm -rf .venv; echo "$(PYTHON) can make no environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
 
 # torch goes first, so that a build for this machine that pip already prefers is not replaced by a dependency's choice.
 .venv/.run: pyproject.toml constraints.txt | $(BIN)/python
