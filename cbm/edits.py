@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from cbm.bottleneck import LinearBottleneck
+from cbm.bottleneck import LinearBottleneck, ReluBottleneck
 from cbm.errors import ModelError, unknown
 from cbm.model import ConceptModel, linear_head
 
@@ -248,8 +248,9 @@ def _check_finite(edit: Edit) -> None:
         raise ModelError(f"an edit needs a finite number: {describe(edit)}")
 
 
-def _linear_bottleneck(model: ConceptModel) -> LinearBottleneck:
-    if not isinstance(model.bottleneck, LinearBottleneck):
+def _rows(model: ConceptModel) -> LinearBottleneck | ReluBottleneck:
+    """The model's bottleneck, when each score has a row of its weight and an entry of its bias."""
+    if not isinstance(model.bottleneck, LinearBottleneck | ReluBottleneck):
         raise ModelError(
             f"the scores of a model made by {model.recipe.method} are inferred and cannot be edited",
             hint="intervene on them, or edit the weights",
@@ -258,7 +259,7 @@ def _linear_bottleneck(model: ConceptModel) -> LinearBottleneck:
 
 
 def _with_row(model: ConceptModel, concept: str, *, factor: float, shift: float) -> ConceptModel:
-    old = _linear_bottleneck(model)
+    old = _rows(model)
     k = model.concept(concept)
     weight, bias = old.weight.clone(), old.bias.clone()
     weight[k] = weight[k] * factor if factor else 0.0
@@ -287,7 +288,7 @@ def _prune(model: ConceptModel, concept: str, class_: str | None, *, normalise: 
 
 
 def _keep(model: ConceptModel, positions: list[int]) -> ConceptModel:
-    bottleneck, head = _linear_bottleneck(model), linear_head(model)
+    bottleneck, head = _rows(model), linear_head(model)
     names = tuple(model.concepts[i] for i in positions)
     return replace(
         model,
@@ -313,7 +314,7 @@ def _merge(model: ConceptModel, concepts: tuple[str, ...], name: str) -> Concept
     if len(positions) < 2:
         raise ModelError("merging needs at least two different concepts", hint="rename a single one instead")
     first, rest = positions[0], positions[1:]
-    bottleneck, head = _linear_bottleneck(model), linear_head(model)
+    bottleneck, head = _rows(model), linear_head(model)
     weight, bias, columns = bottleneck.weight.clone(), bottleneck.bias.clone(), head.weight.clone()
     weight[first], bias[first] = weight[positions].mean(0), bias[positions].mean()
     columns[:, first] = columns[:, positions].sum(1)

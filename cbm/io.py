@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cbm import edits as edits_module
 from cbm.bank import ConceptBank, Origin, Quality
-from cbm.bottleneck import LinearBottleneck, ProfileBottleneck
+from cbm.bottleneck import LinearBottleneck, ProfileBottleneck, ReluBottleneck
 from cbm.bundle_files import read_bundle, write_bundle
 from cbm.errors import BundleError, PellucidError
 from cbm.heads import LinearHead
@@ -27,7 +27,11 @@ from cbm.model import ConceptModel, Json, Recipe
 
 SCHEMA = 1
 REQUIRED = ("model.safetensors", "config.json", "concepts.json", "preprocess.json", "edits.jsonl")
-BOTTLENECKS = {"linear": LinearBottleneck, "profile": ProfileBottleneck}  # parts whose fields are all tensors
+BOTTLENECKS = {
+    "linear": LinearBottleneck,
+    "profile": ProfileBottleneck,
+    "relu": ReluBottleneck,
+}  # parts whose fields are all tensors
 HEADS = {"linear": LinearHead}
 OPTIONAL = ("metrics.json", "README.md", "LICENSES")
 
@@ -186,8 +190,11 @@ def _names(given: object) -> tuple[str, ...]:
 
 def _check_shapes(tensors: Mapping[str, Tensor], k: int, c: int) -> None:
     """Every tensor finite, of single precision and of the shape that `k` concepts and `c` classes ask for."""
-    d = tensors["bottleneck.weight"].shape[-1:].numel()
-    wanted = {"bottleneck.weight": (k, d), "bottleneck.bias": (k,), "head.weight": (c, k), "head.bias": (c,),
+    atoms = tensors.get("bottleneck.atoms", tensors["bottleneck.weight"])
+    d, m = atoms.shape[-1:].numel(), atoms.shape[:1].numel()
+    width = m if "bottleneck.atoms" in tensors else d
+    wanted = {"bottleneck.weight": (k, width), "bottleneck.atoms": (m, d), "bottleneck.offsets": (m,),
+              "bottleneck.thresholds": (m,), "bottleneck.bias": (k,), "head.weight": (c, k), "head.bias": (c,),
               "head.residual": (c, d), "bottleneck.gram": (d, d), "bottleneck.total": (d,), "bank.vectors": (k, d),
               "bank.intercepts": (k,)}  # fmt: skip
     for name, tensor in tensors.items():

@@ -51,6 +51,7 @@ MODULES = {
     "cms": "cbm.methods.cms",
     "labo": "cbm.methods.labo",
     "labelfree": "cbm.methods.labelfree",
+    "dncbm": "cbm.methods.dncbm",
 }
 
 

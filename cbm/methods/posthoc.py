@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cbm.bank import ConceptBank
-from cbm.bottleneck import LinearBottleneck
+from cbm.bottleneck import Bottleneck, LinearBottleneck
 from cbm.config import option
 from cbm.errors import DataError, ModelError
 from cbm.heads import LinearHead
@@ -78,7 +78,7 @@ def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptMo
         concepts=bank.names,
         classes=data.classes,
         bottleneck=bottleneck,
-        head=LinearHead(solution.weight, _settled(solution)),
+        head=LinearHead(solution.weight, settled(solution)),
         recipe=Recipe(
             method=METHOD.name,
             options=resolved(config),
@@ -139,7 +139,7 @@ def images_to_fit(data: TrainingSet, config: Config) -> tuple[TrainingSet, Train
 
 
 def sparse_head(
-    train: TrainingSet, held: TrainingSet, bottleneck: LinearBottleneck, config: Config, on_progress: OnProgress
+    train: TrainingSet, held: TrainingSet, bottleneck: Bottleneck, config: Config, on_progress: OnProgress
 ) -> Solution:
     """The elastic-net head on a bottleneck's scores, with the penalty chosen as `fit` says."""
     s, y, c = bottleneck(train.x), train.labels, len(train.classes)
@@ -183,7 +183,7 @@ def head_note(solution: Solution, config: Config) -> str:
     return f"the head uses {solution.nec:.3g} concepts a class ({'; '.join(remarks)})"
 
 
-def _settled(solution: Solution) -> Float[Tensor, "c"]:
+def settled(solution: Solution) -> Float[Tensor, "c"]:
     """The biases; of the softmax's, which it determines up to a number added to all, those that sum to zero."""
     return solution.bias - solution.bias.mean() if solution.loss == "multinomial" else solution.bias
 

@@ -1,0 +1,174 @@
+"""Discover-then-name CBM: a sparse autoencoder finds the concepts in the embeddings, and a text encoder names them.
+
+Nobody has to think of the concepts beforehand. A score says how much of an atom an image has, in standard deviations
+over the training images; what an image does not have scores zero and adds nothing.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cbm.atom_names import bank_of_atoms, name_atoms
+from cbm.bank import ConceptBank
+from cbm.bottleneck import ReluBottleneck
+from cbm.config import option
+from cbm.errors import DataError, ModelError
+from cbm.heads import LinearHead
+from cbm.methods import Method, Need, posthoc, resolved
+from cbm.model import ConceptModel, Recipe
+from cbm.progress import OnProgress, part
+from cbm.sae import KINDS, Dictionary, Kind, gate, measure
+from cbm.sae_training import SaeConfig, train_sae
+from cbm.sources import bank_from_texts, measure_bank
+from cbm.training_set import TrainingSet, fitting_split
+
+FEWEST = 5  # images that have to use an atom before it is a concept
+IMAGES_AN_ATOM = 20  # training images for each atom, unless a width is given: from fewer none can be learned
+WIDEST = 8  # atoms for each dimension, at most, then; as published
+
+
+@dataclass(frozen=True)
+class Config(posthoc.Config):
+    """Options of the autoencoder and of the sparse head."""
+
+    kind: Kind = option(
+        "batchtopk", help="keep the k largest codes of each image (topk) or on average (batchtopk), or all with an L1 penalty (relu)",
+        choices=KINDS,
+    )  # fmt: skip
+    width: int | None = option(
+        None,
+        help="atoms to learn; none learns one for every 20 training images, at most eight a dimension",
+        low=2,
+        high=65_536,
+    )
+    k: int = option(16, help="atoms an image, for topk and batchtopk; at most a quarter of all", low=1, high=1024)
+    l1: float = option(0.05, help="penalty on the sum of the codes, for relu", low=0, high=100)
+    epochs: int = option(60, help="passes over the training images", low=1, high=10_000)
+    rate: float = option(1e-3, help="step length of Adam", low=1e-6, high=1)
+
+
+def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptModel:
+    """A concept model whose concepts were found without words and then named.
+
+    The words are the names of the concept bank, when there is one, else those of the annotated concepts, else the
+    candidate sentences. Neither labels nor annotations are used to find or to name an atom.
+
+    Raises
+    ------
+    ModelError
+        If no text encoder is there, or no words.
+    DataError
+        If the training images do not do, or use no atom often enough.
+
+    References
+    ----------
+    Rao, Mahajan, Böhle, Schiele, "Discover-then-name: task-agnostic concept bottlenecks via automated concept
+    discovery", ECCV 2024.
+
+    Notes
+    -----
+    The published model uses ReLU codes with an L1 penalty, which also shortens what it keeps. The default here keeps the
+    largest codes of a batch; a fitted model reads them through the threshold that leaves as many on average, so
+    that scores of an image do not depend on other images, and edits need no sorting.
+    """
+    if data.encoder is None:
+        raise ModelError(f"the model cannot be fitted: {Need.TEXT_ENCODER.value}")
+    words = _words(data)
+    train = fitting_split(data)
+    on_progress(0.0, f"looking for atoms in {len(train):,} images")
+    found = train_sae(train.x, _sae_config(config, *train.x.shape), on_progress=part(on_progress, 0.0, 0.6))
+    quality = measure(found, train.x)
+    live, spread = _live(found, train.x)
+    texts = bank_from_texts(data.encoder, words)
+    names = name_atoms(live.decoder, texts.names, texts.vectors)
+    bank = measure_bank(bank_of_atoms(live, names, encoder_id=data.encoder_id, contract=data.contract), data)
+    bottleneck = _bottleneck(bank, live.threshold, spread)
+    fitted, held = posthoc.images_to_fit(data, config)
+    solution = posthoc.sparse_head(fitted, held, bottleneck, config, part(on_progress, 0.6, 1.0))
+    return ConceptModel(
+        concepts=bank.names,
+        classes=data.classes,
+        bottleneck=bottleneck,
+        head=LinearHead(solution.weight, posthoc.settled(solution)),
+        recipe=Recipe(
+            method=METHOD.name,
+            options=resolved(config),
+            encoder_id=data.encoder_id,
+            contract=data.contract,
+            images=len(train),
+            notes=(
+                f"{len(live):,} of {len(found):,} atoms are used by {FEWEST} training images or more; "
+                f"{quality.l0:.3g} an image explain {quality.explained:.0%} of the variance",
+                posthoc.head_note(solution, config),
+            ),
+        ),
+        bank=bank,
+    )
+
+
+def _words(data: TrainingSet) -> tuple[str, ...]:
+    """What atoms may be called, without repetitions; upper and lower case are the same."""
+    sentences = [one for many in (data.candidates or {}).values() for one in many]
+    names = () if data.bank is None else data.bank.names
+    given = names or data.concepts or sentences
+    words = {" ".join(word.split()).casefold(): " ".join(word.split()) for word in reversed(given)}
+    if not words:
+        raise ModelError(
+            "there are no words to name what is found", hint="choose a concept bank: its names are the words"
+        )
+    return tuple(reversed(words.values()))
+
+
+def _sae_config(config: Config, n: int, d: int) -> SaeConfig:
+    width = config.width or max(4, min(n // IMAGES_AN_ATOM, WIDEST * d))
+    return SaeConfig(
+        kind=config.kind,
+        width=width,
+        k=min(config.k, max(1, width // 4)),
+        l1=config.l1,
+        epochs=config.epochs,
+        rate=config.rate,
+        seed=config.seed,
+    )
+
+
+def _live(found: Dictionary, x: Float[Tensor, "n d"]) -> tuple[Dictionary, Float[Tensor, "h"]]:
+    """The atoms that enough images use, and the standard deviation of their codes.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    codes = gate(found.read(x), found.threshold)
+    spread = codes.double().std(0, correction=0)
+    kept = torch.nonzero(((codes > 0).sum(0) >= min(FEWEST, len(x))) & (spread > 0)).flatten()
+    if not len(kept):
+        raise DataError(
+            f"no atom is used by {FEWEST} of {len(x)} training images", hint="raise k or lower l1, or learn fewer atoms"
+        )
+    live = replace(found, encoder=found.encoder[kept], bias=found.bias[kept], decoder=found.decoder[kept])
+    return live, spread[kept].float()
+
+
+def _bottleneck(bank: ConceptBank, threshold: float, spread: Float[Tensor, "h"]) -> ReluBottleneck:
+    return ReluBottleneck(
+        weight=torch.diag(1 / spread),
+        bias=torch.zeros(len(bank)),
+        atoms=bank.vectors,
+        offsets=bank.intercepts,
+        thresholds=torch.full((len(bank),), threshold),
+    )
+
+
+METHOD = Method(
+    name="dncbm",
+    title="Discover-then-name CBM",
+    summary="Finds concepts in the embeddings by itself, names them with words, and classifies with few of them.",
+    paper="Rao, Mahajan, Böhle, Schiele: Discover-then-Name, ECCV 2024",
+    needs=(Need.TEXT_ENCODER,),
+    config=Config,
+    fit=fit,
+)

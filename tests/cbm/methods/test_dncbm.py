@@ -1,0 +1,110 @@
+"""Discover-then-name: what is planted is found and named, without labels of either kind having a say."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cbm.bottleneck import ReluBottleneck
+from cbm.errors import DataError, ModelError
+from cbm.methods import fit
+from cbm.methods.dncbm import METHOD
+
+OPTIONS = {"nec": 2, "width": 16, "k": 3, "epochs": 150, "rate": 3e-3}
+
+
+@pytest.fixture(scope="module")
+def world(planted, word_encoder):
+    """The planted world, whose directions the encoder's words have, far from the images as texts are."""
+
+    class Reader(type(word_encoder)):
+        def encode_texts(self, texts: list[str]) -> torch.Tensor:
+            known = dict(zip(planted.bank.names, planted.bank.vectors, strict=True))
+            rows = [next((v for name, v in known.items() if name in text), torch.zeros(24)) for text in texts]
+            return torch.nn.functional.normalize(torch.stack(rows) + 0.5, dim=1)
+
+    return replace(planted.training, encoder=Reader())
+
+
+@pytest.fixture(scope="module")
+def model(world):
+    return fit("dncbm", world, **OPTIONS)
+
+
+def test_it_classifies_by_what_it_found(world, model):
+    test = world.split("test")
+
+    assert float((model.predict(test.x) == test.labels).float().mean()) > 0.85
+
+
+def test_atoms_that_follow_a_concept_bear_its_name(world, model):
+    """In test images, the best atom of each class concept, told by annotations that the fit has not seen."""
+    test = world.split("test")
+    scores, labels = model.scores(test.x), test.concept_labels
+    together = torch.corrcoef(torch.cat([scores, labels], 1).T)[: len(model.concepts), len(model.concepts) :]
+    strong = torch.nonzero(together.max(1).values > 0.7).flatten().tolist()
+
+    right = [model.concepts[i].split(" #")[0] in names_like(world, together[i]) for i in strong]
+
+    assert len(strong) >= 4
+    assert sum(right) >= 0.8 * len(right)
+
+
+def names_like(world, row: torch.Tensor) -> set[str]:
+    """The concept that an atom follows best and that which always comes with it: both define one class."""
+    best = int(row.argmax())
+    return {world.concepts[best], world.concepts[best ^ 1]}
+
+
+@pytest.mark.parametrize("kind", ["relu", "topk", "batchtopk"])
+def test_scores_are_never_negative_and_often_zero(world, kind):
+    made = fit("dncbm", world, **{**OPTIONS, "kind": kind, "epochs": 20})
+
+    scores = made.scores(world.x)
+
+    assert isinstance(made.bottleneck, ReluBottleneck)
+    assert float(scores.min()) == 0
+    assert float((scores == 0).float().mean()) > 0.2
+
+
+def test_scores_are_in_standard_deviations_over_the_training_images(world, model):
+    spread = model.scores(world.split("train").x).std(0, correction=0)
+
+    assert torch.allclose(spread, torch.ones(len(spread)), atol=1e-3)
+
+
+def test_labels_have_no_say_in_what_is_found(world, model):
+    other = fit("dncbm", replace(world, labels=world.labels.flip(0)), **OPTIONS)
+
+    assert torch.equal(other.bottleneck.atoms, model.bottleneck.atoms)
+
+
+def test_words_come_from_the_bank_then_from_annotations_then_from_sentences(world, planted):
+    few = planted.bank.select(["striped", "crested"])
+    told = {"wren": ("hooked bill", "Hooked  bill"), "teal": ("long tail",)}
+    quick = {**OPTIONS, "epochs": 5}
+
+    def words(data) -> set[str]:
+        return {name.split(" #")[0] for name in fit("dncbm", data, **quick).concepts}
+
+    assert words(replace(world, bank=few, candidates=told)) <= {"striped", "crested"}
+    assert words(replace(world, candidates=told)) <= set(world.concepts)
+    bare = replace(world, concepts=(), concept_labels=None)
+    assert words(replace(bare, candidates=told)) <= {"hooked bill", "long tail"}
+    with pytest.raises(ModelError, match="no words"):
+        fit("dncbm", bare, **quick)
+
+
+def test_a_name_says_how_close_it_is_and_what_is_measured(model):
+    assert all(quality.note.startswith(("cosine", "hardly")) for quality in model.bank.quality)
+    assert any(quality.auroc is not None for quality in model.bank.quality)
+    assert "of 16 atoms are used" in model.recipe.notes[0]
+
+
+def test_a_penalty_that_silences_every_atom_is_said(world):
+    with pytest.raises(DataError, match="no atom is used"):
+        fit("dncbm", world, **{**OPTIONS, "kind": "relu", "l1": 100.0})
+
+
+def test_it_needs_a_text_encoder_only():
+    assert [need.name for need in METHOD.needs] == ["TEXT_ENCODER"]

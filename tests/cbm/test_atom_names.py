@@ -1,0 +1,91 @@
+"""Names of atoms, against the published cosines and against directions whose meaning is known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cbm.atom_names import AtomName, bank_of_atoms, name_atoms
+from cbm.errors import DataError
+from cbm.sae import Dictionary
+
+PUBLISHED = {
+    name: torch.from_numpy(value)
+    for name, value in np.load(Path(__file__).parents[1] / "reference" / "sae.npz").items()
+    if name.startswith("naming/")
+}
+WORDS = ("striped", "crested", "spotted")
+
+
+def named(*pairs: tuple[str, float]) -> AtomName:
+    return AtomName(tuple(pairs))
+
+
+def dictionary(h: int) -> Dictionary:
+    return Dictionary(torch.eye(h, 4) + 1, torch.ones(h), torch.eye(h, 4), torch.full((4,), 0.5), "topk", 2)
+
+
+def test_without_centring_names_are_the_published_ones():
+    vocabulary = PUBLISHED["naming/vocabulary"]
+
+    names = name_atoms(
+        PUBLISHED["naming/columns"].T, [str(i) for i in range(len(vocabulary))], vocabulary, centred=False
+    )
+
+    assert [int(name.word) for name in names] == PUBLISHED["naming/argmax"].tolist()
+    cosine = torch.tensor([name.cosine for name in names])
+    assert (cosine - PUBLISHED["naming/similarity"].max(0).values).abs().max() < 1e-6
+
+
+def test_what_all_texts_have_in_common_does_not_name_an_atom():
+    """All texts lie far from the images, in one direction; the first text most of all."""
+    gap = torch.tensor([0.0, 0.0, 0.0, 5.0])
+    texts = torch.eye(3, 4) + gap
+    texts[0, 3] += 20
+    atoms = torch.eye(3, 4) + 10 * gap
+
+    assert [name.word for name in name_atoms(atoms, WORDS, texts, centred=False)] == ["striped"] * 3
+    assert [name.word for name in name_atoms(torch.eye(3, 4), WORDS, texts)][1:] == ["crested", "spotted"]
+
+
+def test_the_margin_is_to_the_next_word():
+    name = named(("striped", 0.5), ("crested", 0.3), ("spotted", 0.1))
+
+    assert name.margin == pytest.approx(0.2)
+    assert name.note == "cosine 0.50 with its word; next “crested” 0.30, “spotted” 0.10"
+
+
+def test_a_name_that_is_hardly_closer_than_the_next_says_so():
+    assert named(("striped", 0.5), ("crested", 0.49)).note.startswith("hardly closer than the next word")
+
+
+def test_atoms_with_one_word_are_numbered_and_the_closest_has_the_word_alone():
+    names = [named(("striped", 0.2)), named(("striped", 0.9)), named(("crested", 0.5)), named(("striped", 0.4))]
+
+    assert bank_of_atoms(dictionary(4), names).names == ("striped #3", "striped", "crested", "striped #2")
+
+
+def test_a_word_that_looks_like_a_number_does_not_get_in_the_way():
+    names = [named(("day", 0.9)), named(("day", 0.8)), named(("day #2", 0.7))]
+
+    assert bank_of_atoms(dictionary(3), names).names == ("day", "day #3", "day #2")
+
+
+def test_the_bank_reads_what_the_dictionary_reads():
+    atoms = dictionary(2)
+    bank = bank_of_atoms(atoms, [named(("striped", 0.2)), named(("crested", 0.9))], encoder_id="e", contract="c")
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+
+    assert torch.allclose(x @ bank.vectors.T + bank.intercepts, atoms.read(x), atol=1e-5)
+    assert {origin.source for origin in bank.origin} == {"atom"}
+    assert (bank.encoder_id, bank.contract) == ("e", "c")
+
+
+def test_a_single_word_names_everything():
+    assert name_atoms(torch.eye(2), ["bird"], torch.ones(1, 2))[1].word == "bird"
+
+
+def test_without_words_there_are_no_names():
+    with pytest.raises(DataError, match="no word"):
+        name_atoms(torch.eye(2), [], torch.zeros(0, 2))
