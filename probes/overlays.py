@@ -5,6 +5,7 @@ absent stays pale.
 """
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -14,7 +15,7 @@ from cbm.errors import UsageError
 from probes.maps import ConceptMap
 
 RAISES, LOWERS = (38, 120, 224), (232, 112, 22)  # told apart by people who do not see red or green
-SIZE = 384
+SIZE, GAP = 384, 8
 
 
 def overlay_png(map: ConceptMap, image: Image.Image, *, scale: float, opacity: float = 0.8, size: int = SIZE) -> bytes:
@@ -36,6 +37,27 @@ def overlay_png(map: ConceptMap, image: Image.Image, *, scale: float, opacity: f
     UsageError
         If the scale is not positive, or the opacity not between 0 and 1.
     """
+    return _png(_overlay(map, image, scale, opacity, size))
+
+
+def sheet_png(
+    maps: Sequence[ConceptMap], image: Image.Image, *, scale: float, opacity: float = 0.8, size: int = SIZE
+) -> bytes:
+    """A PNG of the image and then all maps, from left to right; parameters as in `overlay_png`."""
+    tiles = [_fitted(image.convert("RGB"), size), *(_overlay(map, image, scale, opacity, size) for map in maps)]
+    wide, high = tiles[0].size
+    sheet = Image.new("RGB", (len(tiles) * (wide + GAP) - GAP, high), (255, 255, 255))
+    for place, tile in enumerate(tiles):
+        sheet.paste(tile, (place * (wide + GAP), 0))
+    return _png(sheet)
+
+
+def frame_png(image: Image.Image, *, size: int = SIZE) -> bytes:
+    """The image itself as a PNG of the size that `overlay_png` gives it."""
+    return _png(_fitted(image.convert("RGB"), size))
+
+
+def _overlay(map: ConceptMap, image: Image.Image, scale: float, opacity: float, size: int) -> Image.Image:
     if scale <= 0 or not 0 <= opacity <= 1:
         raise UsageError(
             f"a scale of {scale:g} and an opacity of {opacity:g} cannot be drawn",
@@ -46,12 +68,7 @@ def overlay_png(map: ConceptMap, image: Image.Image, *, scale: float, opacity: f
     colour = np.where(share > 0, np.array(RAISES, np.float32), np.array(LOWERS, np.float32))
     strength = np.abs(share) * opacity
     pixels = grey * (1 - strength) + colour * strength  # [h w 1] and [h w 3] -> [h w 3]
-    return _png(Image.fromarray(pixels.round().astype(np.uint8)))
-
-
-def frame_png(image: Image.Image, *, size: int = SIZE) -> bytes:
-    """The image itself as a PNG of the size that `overlay_png` gives it."""
-    return _png(_fitted(image.convert("RGB"), size))
+    return Image.fromarray(pixels.round().astype(np.uint8))
 
 
 def _fitted(image: Image.Image, size: int) -> Image.Image:

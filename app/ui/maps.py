@@ -66,10 +66,7 @@ def _map(one: "ConceptMap", frame: "Image", scale: float, opacity: float) -> Non
     picture = overlay_png(one, frame, scale=scale, opacity=opacity, size=PIXELS)
     st.image(picture, width="stretch", alt=alt, output_format="PNG")
     st.markdown(f"**{escape(one.concept)}**")
-    st.caption(
-        f"score {signed(one.score)}",
-        help="The score of the concept on this image, in standard units if the method makes them",
-    )
+    st.caption(f"score {signed(one.score)}")
 
 
 def _legend(scene: Scene, found: "tuple[ConceptMap, ...]", scale: float) -> None:

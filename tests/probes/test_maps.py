@@ -19,7 +19,7 @@ from cbm.model import ConceptModel, Recipe
 from cbm.preprocessing import Preprocessing
 from cbm.torchvision_guard import ensure_torchvision
 from probes.maps import ConceptMap, common_scale, concept_map, concept_maps, decompose
-from probes.overlays import LOWERS, RAISES, frame_png, overlay_png
+from probes.overlays import GAP, LOWERS, RAISES, frame_png, overlay_png, sheet_png
 
 CONCEPTS = ("striped", "long tail", "water")
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8))
@@ -232,6 +232,14 @@ def test_the_picture_has_the_shape_of_the_image():
     png = overlay_png(flat_map(1.0), NOISE, scale=1.0, size=112)
 
     assert Image.open(io.BytesIO(png)).size == Image.open(io.BytesIO(frame_png(NOISE, size=112))).size == (112, 80)
+
+
+def test_a_sheet_holds_the_image_and_every_map():
+    sheet = Image.open(io.BytesIO(sheet_png([flat_map(1.0), flat_map(-1.0)], NOISE, scale=1.0, opacity=1.0, size=56)))
+
+    assert sheet.size == (3 * 56 + 2 * GAP, 40)
+    assert sheet.crop((0, 0, 56, 40)).tobytes() == NOISE.tobytes()
+    assert (sheet.getpixel((56 + GAP, 20)), sheet.getpixel((sheet.width - 1, 20))) == (RAISES, LOWERS)
 
 
 @pytest.mark.parametrize("wrong", [{"scale": 0.0}, {"scale": 1.0, "opacity": 1.5}])
