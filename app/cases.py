@@ -138,7 +138,7 @@ class Tour:
     concept
         The concept that pushes the mistakes of that split the most towards the wrong class.
     image
-        Position of the mistake in which that concept matters most.
+        Position of the mistake in which that concept matters most; one that shows it, if there is one.
     accuracy, elsewhere
         Accuracy on the split, and on the test (or validation) images.
     """
@@ -171,4 +171,6 @@ def tour(model: "ConceptModel", data: "TrainingSet", result: Outcome) -> Tour | 
     said, labels = torch.as_tensor(result.predictions[wrong]), torch.as_tensor(result.labels[wrong])
     blame = (weight[said] - weight[labels]) * result.scores[torch.as_tensor(wrong)]  # [m k]
     concept = int(blame.mean(0).argmax())
-    return Tour(split, concept, int(wrong[int(blame[:, concept].argmax())]), shares[split], elsewhere)
+    seen = result.scores[torch.as_tensor(wrong), concept] > 0  # what is in the picture is easier to believe
+    worst = blame[:, concept].where(seen | ~seen.any(), torch.tensor(-torch.inf))
+    return Tour(split, concept, int(wrong[int(worst.argmax())]), shares[split], elsewhere)

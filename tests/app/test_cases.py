@@ -108,7 +108,7 @@ def test_the_tour_finds_the_split_that_suffers_and_the_concept_to_blame():
         0.0,
         1.0,
     )
-    assert found.image in (4, 5)
+    assert found.image == 5  # both are mistakes of the water; here it is in the picture, in the other it is missing
 
 
 def test_there_is_no_tour_where_nothing_goes_wrong():
