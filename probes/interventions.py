@@ -195,7 +195,7 @@ def _start(
     if bool(truth.isnan().all()):
         raise DataError(
             f"no image of the split {split!r} is annotated with a concept of the model",
-            hint="choose another split with --split, or annotate some of its images",
+            hint="choose another split, or annotate some of its images",
         )
     chance = torch.rand(truth.shape, generator=torch.Generator().manual_seed(seed))
     logits = model.logits(images.x)

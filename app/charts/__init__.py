@@ -5,6 +5,7 @@ and are escaped, since Plotly reads some HTML.
 """
 
 from app.charts.bars import bars, shares, waterfall
+from app.charts.curves import curves
 from app.charts.dots import aurocs, before_after, concept_map, group_dots, tick
 from app.charts.flows import confusion, sankey, sankey_nodes
 from app.charts.frame import LOWERS, MINUS, NEUTRAL, RAISES, label, signed, spoken
@@ -19,6 +20,7 @@ __all__ = [
     "before_after",
     "concept_map",
     "confusion",
+    "curves",
     "group_dots",
     "label",
     "sankey",

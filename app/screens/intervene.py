@@ -4,11 +4,17 @@ import streamlit as st
 import torch
 
 from app import charts, store, ui
+from app.ui.many_images import answers, many_images
 from cbm.bottleneck import Clamp, clamp_of
 from cbm.edits import SetScore
+from cbm.errors import PellucidError
 from cbm.explanations import explain, rank_changes
+from probes.corrections import TrueScores
+from probes.interventions import Question, ask_next
 
-SHOWN, CLASSES = 8, 6
+SHOWN, CLASSES, QUESTIONS = 8, 6, 3
+SLIGHT = 0.001  # expected change of a probability that is not worth a question
+IMAGE, MANY = "One image", "Many images"
 
 
 @st.fragment
@@ -19,6 +25,7 @@ def desk(scene: ui.Scene) -> None:
     moved = known_draft(scene, image)
     looks, moves = ui.beside(2, 3, narrowest=140)
     with moves:
+        ask(scene, image, moved)
         sliders(scene, image, moved)
     with looks:
         consequences(scene, image, moved)
@@ -80,6 +87,43 @@ def flips(classes: tuple[str, ...], before: torch.Tensor, after: torch.Tensor) -
 def clamp(scene: ui.Scene, moved: dict[str, float]) -> Clamp | None:
     """What the person said, as the library wants it."""
     return clamp_of(scene.model.concepts, moved) if moved else None
+
+
+def ask(scene: ui.Scene, image: str, moved: dict[str, float]) -> None:
+    """The concepts whose answer would change this decision most; nothing where annotations do not say what yes means."""
+    try:
+        known = answers(scene)
+        questions = ask_next(scene.model, scene.data.x[scene.image], known, said=moved, count=QUESTIONS)
+    except PellucidError:  # the view of many images says why
+        return
+    worth = [question for question in questions if question.change >= SLIGHT]
+    if not questions:
+        return
+    with st.container(border=True, gap="xsmall"):
+        st.markdown(
+            "**Ask next**",
+            help="The concepts whose answer is expected to change the decision's probability most: both answers count, "
+            "each as probable as the concept's calibrated score says.",
+        )
+        if not worth:
+            st.caption("No single answer is expected to change this decision.")
+        for asked in worth:
+            question(scene, image, asked, known)
+
+
+def question(scene: ui.Scene, image: str, asked: Question, known: TrueScores) -> None:
+    """A concept to ask about: how likely it is, what an answer would do, and the two answers."""
+    j = known.concepts.index(asked.concept)
+    told = f"{ui.percent(asked.probability)} likely, an answer moves the decision by {ui.percent(asked.change)}"
+    if asked.if_present != asked.if_absent:
+        told += f"; yes: {ui.escape(asked.if_present)}, no: {ui.escape(asked.if_absent)}"
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(f"**{ui.escape(asked.concept)}** :gray[{told}]", width="stretch")
+        for word, end in (("Yes", known.present), ("No", known.absent)):
+            st.button(
+                word, key=f"{word}|{image}|{asked.concept}", type="tertiary",
+                on_click=say, args=(scene, image, [asked.concept], round(float(end[j]), 4)),
+            )  # fmt: skip
 
 
 def sliders(scene: ui.Scene, image: str, moved: dict[str, float]) -> None:
@@ -191,13 +235,22 @@ def keep(scene: ui.Scene, image: str, moved: dict[str, float]) -> None:
     st.rerun()  # the whole page, since the model is another one now
 
 
-def header(scene: ui.Scene) -> None:
+def header(scene: ui.Scene, view: str) -> None:
     """Title and what reproduces the screen."""
+    lead = "What would the model say if it saw this concept as you do?"
+    if view == MANY:
+        ui.header(
+            "Intervene",
+            lead,
+            command=ui.command("intervene", ui.reference(scene), "--policy", "coop"),
+            python=ui.script(scene, "from probes import intervention_curve", 'intervention_curve(model, images, policy="coop")'),
+        )  # fmt: skip
+        return
     image = scene.data.ids[scene.image]
     moved = known_draft(scene, image)
     ui.header(
         "Intervene",
-        "What would the model say if it saw this concept as you do?",
+        lead,
         command=ui.command("explain", ui.reference(scene), image),
         python=ui.script(
             scene,
@@ -209,8 +262,17 @@ def header(scene: ui.Scene) -> None:
 
 
 scene = ui.scene()
-header(scene)
+heading = st.container()
 ui.need_concepts(scene)
-ui.browse(scene)
-st.space("xsmall")
-desk(scene)
+view = st.segmented_control(
+    "What to change", [IMAGE, MANY], default=IMAGE, required=True, key="scope", bind="query-params",
+    label_visibility="collapsed",
+)  # fmt: skip
+with heading:
+    header(scene, str(view))
+if view == MANY:
+    many_images(scene)
+else:
+    ui.browse(scene)
+    st.space("xsmall")
+    desk(scene)

@@ -144,3 +144,25 @@ def test_a_tick_is_where_the_value_is_and_stays_on_the_slider():
 )
 def test_shares_are_never_rounded_to_none_or_all(share, text):
     assert charts.shares([("tern", share)], axis="").data[0].text[0] == text
+
+
+def test_curves_give_each_line_its_own_dashes_and_one_of_them_its_interval():
+    lines = {
+        name: [Estimate(0.5, 0.4, 0.6, 9), Estimate(high, high, high, 9)] for name, high in (("a", 0.7), ("b", 0.9))
+    }
+
+    figure = charts.curves(lines, axis="accuracy", across="corrected", bounds=["b"], band="a")
+
+    band, a, b = figure.data
+    assert list(band.y) == [0.4, 0.7, 0.7, 0.6]
+    assert (list(a.y), list(b.y)) == ([0.5, 0.7], [0.5, 0.9])
+    assert (a.name, b.name) == ("a", "b")
+    assert b.line.color == charts.NEUTRAL
+
+
+def test_many_curves_still_differ_without_colour():
+    lines = {str(i): [Estimate(0.5, 0.4, 0.6, 9)] for i in range(5)}
+
+    dashes = [line.line.dash for line in charts.curves(lines, axis="", across="").data]
+
+    assert len(set(dashes)) == 5

@@ -24,6 +24,7 @@ from app.settings import Settings
 from cbm.embeddings import embed_images
 from cbm.errors import StoreError
 from cbm.preprocessing import Preprocessing
+from probes.policies import POLICIES
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("ember", "leaf", "sky")  # red, green and blue tiles
@@ -170,6 +171,25 @@ def test_explain_asks_for_an_image_that_exists(built):
 
     assert code == 2
     assert "missing.png" in value["error"]["message"]
+
+
+def test_an_intervention_curve_starts_at_the_models_accuracy(built):
+    measured = done(built, "eval", "tinted", "--no-controls")["metrics"]["accuracy"]
+
+    found = done(built, "intervene", "tinted", "--policy", "greedy", "--steps", "2")
+
+    assert (found["policy"], found["split"], found["n"], found["concepts"]) == ("greedy", "test", 45, 3)
+    assert [point["n"] for point in found["accuracy"]] == [45, 45, 45]
+    assert found["accuracy"][0] == measured
+    first, second, third = (point["value"] for point in found["accuracy"])
+    assert found["area"]["value"] == pytest.approx((first / 2 + second + third / 2) / 2)
+
+
+def test_the_command_knows_every_policy(built):
+    code, refused = run(built, "intervene", "tinted", "--policy", "best")
+
+    assert code == 2
+    assert all(name in refused["error"]["message"] for name in POLICIES)
 
 
 def test_an_edit_is_undone_and_redone(home, tmp_path):

@@ -53,8 +53,11 @@ class ShoreEncoder:
         return torch.zeros(len(pixels), self.dim)
 
 
-def fill(ws: Workspace, folder: Path, *, each: int = 4, model: ConceptModel = MODEL) -> None:
-    """Put the birds, `each` of every class in every split, and their model "shore-posthoc" into a workspace."""
+def fill(ws: Workspace, folder: Path, *, each: int = 4, model: ConceptModel = MODEL, annotated: bool = False) -> None:
+    """Put the birds, `each` of every class in every split, and their model "shore-posthoc" into a workspace.
+
+    Annotations say which concepts are there; the water, which misleads, is not annotated.
+    """
     kinds = [(split, label) for split in SPLITS for label in range(3) for _ in range(each)]
     paths = [_picture(folder / f"{i:03}.png", i, label) for i, (_, label) in enumerate(kinds)]
     water = np.array([HABITAT[CLASSES[label]] * (-1 if split == "shifted" else 1) for split, label in kinds])
@@ -65,6 +68,8 @@ def fill(ws: Workspace, folder: Path, *, each: int = 4, model: ConceptModel = MO
         labels=np.array([label for _, label in kinds]),
         classes=model.classes,
         splits=np.array([split for split, _ in kinds]),
+        concepts=CONCEPTS[:3] if annotated else (),
+        concept_labels=np.eye(3, dtype=np.float32)[[label for _, label in kinds]] if annotated else None,
         groups=tuple("on water" if at > 0 else "on land" for at in water),
         hashes=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths),
     )

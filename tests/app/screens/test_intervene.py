@@ -1,8 +1,10 @@
 """The screen Intervene: moving a concept moves the decision, and nothing that was moved is lost."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from shore import fill
 from streamlit.testing.v1 import AppTest
 
 from app import store
@@ -66,3 +68,44 @@ def test_a_draft_that_names_a_concept_of_an_earlier_version_is_harmless(open_scr
     store.save_draft(shore, "shore-posthoc", IMAGE, {"gone": 1.0})
 
     assert not open_screen("intervene", image=IMAGE).exception
+
+
+@pytest.fixture
+def annotated(workspace: Workspace, tmp_path: Path) -> Workspace:
+    """The workspace with birds whose wings and size are annotated."""
+    fill(workspace, tmp_path / "shore", annotated=True)
+    return workspace
+
+
+def test_many_images_show_every_policy_and_what_it_is_worth(
+    open_screen: Open, annotated: Workspace, words: Words
+) -> None:
+    page = open_screen("intervene", scope="Many images", split="shifted")
+
+    (areas,) = (frame.value for frame in page.dataframe if "area under the curve" in frame.value)
+    assert not page.exception
+    assert set(areas["policy"]) >= {"random", "contribution", "best possible"}
+    assert "right on **0 %** of 12 images" in words(page)  # the water outvotes every bird there
+    assert "Right concepts alone do not help here" in words(page)  # since nobody corrects the water
+
+
+def test_many_images_without_annotations_say_what_is_missing(open_screen: Open, shore: Workspace, words: Words) -> None:
+    page = open_screen("intervene", scope="Many images")
+
+    assert not page.exception
+    assert "the images are not annotated with concepts" in words(page)
+
+
+def test_ask_next_sets_what_the_answer_stands_for(open_screen: Open, annotated: Workspace) -> None:
+    page = open_screen("intervene", image=IMAGE)
+    key = next(button.key for button in page.button if button.key.startswith("Yes|"))
+    concept = key.split("|")[2]
+
+    page.button(key=key).click().run()
+
+    assert store.draft(annotated, "shore-posthoc", IMAGE)[concept] == pytest.approx(1.0, abs=0.06)
+    assert key not in {button.key for button in page.button}
+
+
+def test_nothing_is_asked_where_nobody_annotated(open_screen: Open, shore: Workspace, words: Words) -> None:
+    assert "Ask next" not in words(open_screen("intervene", image=IMAGE))
