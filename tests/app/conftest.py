@@ -15,11 +15,13 @@ import pytest
 import torch
 from PIL import Image as Picture
 
+from app import store
 from app.settings import Settings
 from app.workspace import Workspace, open_workspace
 from cbm.bank import ConceptBank, Origin, Quality
 from cbm.bottleneck import LinearBottleneck
 from cbm.data import ImageDataset
+from cbm.embeddings import embed_images
 from cbm.heads import LinearHead
 from cbm.model import ConceptModel, Recipe
 
@@ -199,3 +201,32 @@ def make_bank() -> ConceptBank:
         encoder_id="test:colour",
         contract="c" * 64,
     )
+
+
+@pytest.fixture
+def birds(workspace: Workspace, tmp_path: Path) -> Workspace:
+    """Three rendered birds, embedded with the demo encoder, and the model "birds-text" whose concepts are texts."""
+    from assets.birds import render_bird, sample_mix
+    from cbm.encoders import load_encoder
+
+    encoder, rng = load_encoder("builtin:demo"), np.random.default_rng(0)
+    paths = tuple(tmp_path / f"{i}.png" for i in range(3))
+    for path in paths:
+        Picture.fromarray(render_bird(sample_mix(rng), rng)[0]).save(path)
+    hashes = tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
+    ids, splits = tuple(path.name for path in paths), np.array(["train", "val", "test"])
+    dataset = ImageDataset("birds", ids, paths, np.array([0, 1, 0]), ("tern", "wren"), splits, hashes=hashes)
+    store.add_dataset(workspace, dataset, {})
+    embed_images(dataset, encoder, store.embedding_store(workspace))
+    store.mark_embedded(workspace, "birds", encoder.id, encoder.contract)
+    concepts = ("water background", "forked tail", "red_crown")
+    texts = encoder.encode_texts([f"a bird with a {concept}" for concept in concepts])
+    model = ConceptModel(
+        concepts,
+        dataset.classes,
+        LinearBottleneck(texts - texts.mean(0), torch.zeros(3)),
+        LinearHead(torch.tensor([[1.0, 2.0, 0.5], [-1.0, 0.0, 0.0]]), torch.zeros(2)),
+        Recipe("zero-shot", encoder_id=encoder.id, contract=encoder.contract, images=1),
+    )
+    store.add_model(workspace, "birds-text", model, dataset="birds")
+    return workspace

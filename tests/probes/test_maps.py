@@ -37,10 +37,10 @@ def shaken(module, seed=0):
     return module
 
 
-def encoder_around(visual, preprocessing):
+def encoder_around(visual, preprocessing, weights=shaken):
     """An encoder with this image tower; every text is the same to it."""
     model = nn.Module()
-    model.visual = shaken(visual)
+    model.visual = weights(visual)
     model.encode_image = visual.forward
     model.encode_text = lambda tokens: torch.ones(len(tokens), 12)
     return make_clip_encoder("test:random", model, lambda texts: torch.zeros(len(texts), 1), preprocessing)
@@ -109,6 +109,21 @@ def test_places_and_rest_sum_to_the_score(name, request):
         assert m.score == pytest.approx(score, abs=1e-4)
         assert float(m.values.sum()) + m.rest == pytest.approx(score, abs=1e-4)
         assert m.values.std() > 1e-3
+
+
+def test_a_network_of_timm_is_taken_apart_into_its_last_feature_map():
+    ensure_torchvision()
+    from open_clip.timm_model import TimmModel
+
+    torch.manual_seed(0)
+    visual = TimmModel("tf_efficientnet_lite0", 12, image_size=96, proj_bias=True)
+    encoder = encoder_around(visual, Preprocessing(size=(96, 96)), weights=lambda module: module)
+
+    parts = decompose(encoder, NOISE)
+
+    assert parts.places.shape == (3, 3, 12)
+    torch.testing.assert_close(parts.embedding, encoder.encode_images([NOISE])[0], rtol=0, atol=1e-6)
+    assert parts.places.flatten(0, 1).std(0).max() > 1e-4
 
 
 def test_a_map_has_the_encoders_grid(vit, cnn):
