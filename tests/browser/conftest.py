@@ -24,7 +24,7 @@ QUIET = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-PATIENCE = 30_000  # milliseconds; a busy machine is no failure
+PATIENCE = 60_000  # milliseconds; a busy machine is no failure
 WORLD = demo.World(
     name="birds",
     counts={"train": 400, "val": 100, "test": 100, "shifted": 150},
