@@ -110,8 +110,12 @@ WORDS: dict[str, str] = {
     "Logit": "A class's sum before it is turned into a probability: bias plus all contributions.",
     "Contribution": "Score times weight: what a concept adds to a class's logit on one picture. Bias, contributions and "
     "residual add up to the logit exactly.",
+    "Concept map": "What each place of a picture adds to a concept's score. All places and a rest add up to the score. It "
+    "tells what the model used, not where the concept is.",
     "Residual": "What a hybrid adds straight from the embedding, past the concepts. It has no name; its share is shown.",
     "Intervention": "Telling the model what a concept's score on one picture should be, and watching the decision.",
+    "Intervention curve": "Accuracy against the number of concepts that an expert has corrected on each picture. A policy says "
+    "which concept comes next; the area under the curve, its mean height, says how good the policy is.",
     "Edit": "A lasting change of the model, for every picture: prune, reweight, rename, merge, drop. Kept in a list that "
     "can be undone, redone and branched.",
     "NEC": "Number of effective concepts: how many a class really uses, on average.",
