@@ -119,9 +119,8 @@ def show(call: Call, dataset: str) -> None:
     row = store.dataset_row(call.ws, dataset)
     report = dict(row.report)
     item = {**report, "name": row.name, "images": row.size, "fingerprint": row.fingerprint}
-    call.answer(
-        {**item, "encoders": list(row.encoders)}, [f"{row.name}, embedded with {list(row.encoders)}", *_report(item)]
-    )
+    encoders = ", ".join(row.encoders) or "nothing yet"
+    call.answer({**item, "encoders": list(row.encoders)}, [f"{row.name}, embedded with {encoders}", *_report(item)])
 
 
 @click.group()
@@ -153,7 +152,7 @@ def _report(report: dict[str, Any]) -> list[str]:
         f"{len(report['classes'])} classes, {len(report['concepts'])} annotated concepts",
     ]
     problems = [
-        f"{item.get('level', 'problem')}: {item['kind']}: {item['path']} {item['detail']}"
+        ": ".join(filter(None, (item.get("level", "problem"), item["kind"], item["path"], item["detail"])))
         for item in report["problems"]
     ]
     shown = problems[:20]
