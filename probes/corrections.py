@@ -76,6 +76,9 @@ def true_scores(model: ConceptModel, data: TrainingSet, *, split: str = "train",
     so that a rare concept's "present" is not a score that images without it have. Where fewer than 5 images are on a
     side, all scores are used, as in the paper.
 
+    An outer quantile is more than most images with the concept have, so even the answer that the model expects moves
+    its decision; 0.5, the typical image, is milder.
+
     Probabilities are Platt's, fitted on the "val" images when there are any, since a concept's direction fits the
     images that it was made from better than others.
 

@@ -16,7 +16,7 @@ from cbm.errors import DataError, unknown
 from cbm.model import ConceptModel, linear_head
 from cbm.progress import OnProgress, silent
 from cbm.training_set import TrainingSet
-from probes.corrections import TrueScores, true_scores
+from probes.corrections import EDGE, TrueScores, true_scores
 from probes.intervals import Estimate, bootstrap, wilson
 from probes.policies import POLICIES, State, expected, imagined
 from probes.tables import decide
@@ -82,6 +82,7 @@ def intervention_curve(
     policy: str,
     split: str = "test",
     steps: int | None = None,
+    edge: float = EDGE,
     seed: int = 0,
     on_progress: OnProgress = silent,
 ) -> Curve:
@@ -95,6 +96,8 @@ def intervention_curve(
         The images to correct; scores that stand for "present" and "absent" come from "train".
     steps
         How many concepts to correct; all that can be when not given.
+    edge
+        Quantile that stands for "present", see `true_scores`; 0.5 is a typical image with the concept.
     seed
         Of the random order and of the interval of the area.
 
@@ -120,7 +123,7 @@ def intervention_curve(
     if policy not in POLICIES:
         raise unknown("policy", policy, list(POLICIES))
     weight, priority = linear_head(model).weight, POLICIES[policy]
-    truth = true_scores(model, data)
+    truth = true_scores(model, data, edge=edge)
     state = _start(model, truth, data, split, weight, seed)
     count = min(len(truth.concepts), len(truth.concepts) if steps is None else max(0, steps))
     right = [state.logits.argmax(1) == state.labels]

@@ -15,11 +15,15 @@ def register(main: click.Group) -> None:
     @click.argument("model")
     @click.option("--policy", type=click.Choice(POLICIES), default="coop", show_default=True, help="Who chooses.")
     @click.option("--steps", type=click.IntRange(0), help="Concepts to correct on each image; else all that can be.")
+    @click.option(
+        "--edge", type=click.FloatRange(0.5, 1), default=0.95, show_default=True,
+        help="Quantile of the training scores with the concept that stands for its presence.",
+    )  # fmt: skip
     @SPLIT
     @DATA
     @click.option("--seed", default=0, show_default=True, help="Of the random order and of the area's interval.")
     def intervene(
-        call: Call, model: str, policy: str, steps: int | None, split: str, dataset: str | None, seed: int
+        call: Call, model: str, policy: str, steps: int | None, edge: float, split: str, dataset: str | None, seed: int
     ) -> None:
         """Show accuracy against the number of corrected concepts.
 
@@ -34,7 +38,7 @@ def register(main: click.Group) -> None:
 
         value, data = model_at(call, model), data_of(call, model, dataset)
         curve = intervention_curve(
-            value, data, policy=policy, split=split, steps=steps, seed=seed, on_progress=call.progress
+            value, data, policy=policy, split=split, steps=steps, edge=edge, seed=seed, on_progress=call.progress
         )
         found = curve.to_json()
         rows = [

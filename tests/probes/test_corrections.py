@@ -45,6 +45,12 @@ def test_present_and_absent_are_the_outer_percentiles_of_either_side():
     assert found.concepts == ("striped",)
 
 
+def test_half_is_the_median_of_either_side():
+    found = true_scores(MODEL, images([*range(101), *range(200, 301)], [0] * 101 + [1] * 101), edge=0.5)
+
+    assert (float(found.absent[0]), float(found.present[0])) == (50.0, 250.0)
+
+
 def test_a_side_with_few_images_takes_the_percentile_of_all():
     found = true_scores(MODEL, images(range(101), [1, 1] + [0] * 99))
 
