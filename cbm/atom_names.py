@@ -1,13 +1,15 @@
-"""Names for the atoms of a dictionary, from any list of words: each atom is called what its direction means in text.
+"""Names for the atoms of a dictionary, from any list of words: by an atom's direction, or by the images that use it.
 
-A name is a guess. It comes with its cosine, with what else the atom might be called, and with a remark when another
-word is about as close.
+A name is a guess. It says how close it is and what else the atom might be called, with a remark when another word is
+about as close.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -16,41 +18,43 @@ from cbm.bank import ConceptBank, Origin, Quality
 from cbm.errors import DataError
 from cbm.sae import Dictionary
 
-CLOSE = 0.02  # difference of cosines below which two words name an atom about equally well
+CLOSE = 0.02  # difference below which two words name an atom about equally well
 GUESSES = 5
+Measure = Literal["cosine", "correlation"]
 
 
 @dataclass(frozen=True)
 class AtomName:
-    """What an atom is called: the closest words with their cosines, the closest first."""
+    """What an atom is called: the closest words and how close they are, by cosine or correlation; the closest first."""
 
     guesses: tuple[tuple[str, float], ...]
+    measure: Measure = "cosine"
 
     @property
     def word(self) -> str:
         return self.guesses[0][0]
 
     @property
-    def cosine(self) -> float:
+    def closeness(self) -> float:
         return self.guesses[0][1]
 
     @property
     def margin(self) -> float:
         """How much closer the word is than the next one; infinite when there is no other."""
-        return self.cosine - self.guesses[1][1] if len(self.guesses) > 1 else float("inf")
+        return self.closeness - self.guesses[1][1] if len(self.guesses) > 1 else float("inf")
 
     @property
     def note(self) -> str:
-        """The name's cosine and its rivals, in one sentence."""
-        others = ", ".join(f"“{word}” {cosine:.2f}" for word, cosine in self.guesses[1:3])
+        """How close the name and its rivals are, in one sentence."""
+        others = ", ".join(f"“{word}” {close:.2f}" for word, close in self.guesses[1:3])
         weak = "hardly closer than the next word: " if self.margin < CLOSE else ""
-        return f"{weak}cosine {self.cosine:.2f} with its word" + (f"; next {others}" if others else "")
+        return f"{weak}{self.measure} {self.closeness:.2f} with its word" + (f"; next {others}" if others else "")
 
 
-def name_atoms(
-    atoms: Float[Tensor, "h d"], words: Sequence[str], vectors: Float[Tensor, "v d"], *, centred: bool = True
+def name_by_direction(
+    atoms: Float[Tensor, "h d"], words: Sequence[str], vectors: Float[Tensor, "v d"]
 ) -> tuple[AtomName, ...]:
-    """The words whose text embeddings are closest to each atom.
+    """The words whose text embeddings have the largest cosines with each atom.
 
     Parameters
     ----------
@@ -58,9 +62,6 @@ def name_atoms(
         Rows of the decoder, as `Dictionary.decoder` has them.
     words, vectors
         The vocabulary and its text embeddings.
-    centred
-        Take the mean of the vocabulary off first. All texts lie in one direction, away from all images; what tells
-        words apart is the rest, and atoms are differences between images.
 
     Raises
     ------
@@ -69,18 +70,42 @@ def name_atoms(
 
     References
     ----------
-    Rao et al., "Discover-then-name", ECCV 2024, section 3.2; the published code does not centre.
+    Rao et al., "Discover-then-name", ECCV 2024, section 3.2.
     """
-    if not len(words):
-        raise DataError("there is no word to name atoms with", hint="give a list of words")
-    texts = normalize(vectors, dim=1)
-    texts = normalize(texts - texts.mean(0), dim=1) if centred and len(words) > 1 else texts
-    cosine = normalize(atoms, dim=1) @ texts.T
-    best = cosine.topk(min(GUESSES, len(words)), dim=1)
-    return tuple(
-        AtomName(tuple((words[i], value) for i, value in zip(row, values, strict=True)))
-        for row, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    )
+    return _closest(normalize(atoms, dim=1) @ normalize(vectors, dim=1).T, words, "cosine")
+
+
+def name_by_images(
+    codes: Float[Tensor, "n h"], x: Float[Tensor, "n d"], words: Sequence[str], vectors: Float[Tensor, "v d"]
+) -> tuple[AtomName, ...]:
+    """The words whose similarities to the images correlate most with the atoms' codes on them.
+
+    Some words are close to every image, or differ a lot between images; a correlation takes both off, a cosine between
+    an atom and a text does not.
+
+    Parameters
+    ----------
+    codes, x
+        Codes and embeddings of the same images.
+    words, vectors
+        The vocabulary and its text embeddings.
+
+    Raises
+    ------
+    DataError
+        If there is no word.
+
+    Notes
+    -----
+    A similarity is linear in the embedding, so the correlations follow from the covariance of the codes with the
+    embeddings; similarities of all images with all words are never held.
+    """
+    inside, texts = (x - x.mean(0)).double(), normalize(vectors, dim=1).double()
+    shape = (codes - codes.mean(0)).double()
+    together = shape.T @ inside @ texts.T  # [h v]
+    spread = ((texts @ (inside.T @ inside)) * texts).sum(1).sqrt()
+    length = torch.outer(shape.norm(dim=0), spread)
+    return _closest((together / length.clamp(min=1e-12)).float(), words, "correlation")
 
 
 def bank_of_atoms(
@@ -98,12 +123,22 @@ def bank_of_atoms(
     )
 
 
+def _closest(closeness: Float[Tensor, "h v"], words: Sequence[str], measure: Measure) -> tuple[AtomName, ...]:
+    if not len(words):
+        raise DataError("there is no word to name atoms with", hint="give a list of words")
+    best = closeness.topk(min(GUESSES, len(words)), dim=1)
+    return tuple(
+        AtomName(tuple((words[i], value) for i, value in zip(row, values, strict=True)), measure)
+        for row, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    )
+
+
 def _numbered(names: Sequence[AtomName]) -> tuple[str, ...]:
     """Distinct names: of atoms with one word the closest has the word alone, the others a number behind it."""
     words = {name.word for name in names}
     count: Counter[str] = Counter()
     given = [""] * len(names)
-    for i in sorted(range(len(names)), key=lambda i: (-names[i].cosine, i)):
+    for i in sorted(range(len(names)), key=lambda i: (-names[i].closeness, i)):
         word = names[i].word
         count[word] += 1
         while count[word] > 1 and f"{word} #{count[word]}" in words:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cbm.atom_names import AtomName, bank_of_atoms, name_atoms
+from cbm.atom_names import AtomName, bank_of_atoms, name_by_direction, name_by_images
 from cbm.errors import DataError
 from cbm.sae import Dictionary
 
@@ -26,27 +26,42 @@ def dictionary(h: int) -> Dictionary:
     return Dictionary(torch.eye(h, 4) + 1, torch.ones(h), torch.eye(h, 4), torch.full((4,), 0.5), "topk", 2)
 
 
-def test_without_centring_names_are_the_published_ones():
+def test_names_by_direction_are_the_published_ones():
     vocabulary = PUBLISHED["naming/vocabulary"]
 
-    names = name_atoms(
-        PUBLISHED["naming/columns"].T, [str(i) for i in range(len(vocabulary))], vocabulary, centred=False
-    )
+    names = name_by_direction(PUBLISHED["naming/columns"].T, [str(i) for i in range(len(vocabulary))], vocabulary)
 
     assert [int(name.word) for name in names] == PUBLISHED["naming/argmax"].tolist()
-    cosine = torch.tensor([name.cosine for name in names])
+    cosine = torch.tensor([name.closeness for name in names])
     assert (cosine - PUBLISHED["naming/similarity"].max(0).values).abs().max() < 1e-6
 
 
-def test_what_all_texts_have_in_common_does_not_name_an_atom():
-    """All texts lie far from the images, in one direction; the first text most of all."""
-    gap = torch.tensor([0.0, 0.0, 0.0, 5.0])
-    texts = torch.eye(3, 4) + gap
-    texts[0, 3] += 20
-    atoms = torch.eye(3, 4) + 10 * gap
+def test_correlations_are_those_of_codes_and_similarities():
+    g = torch.Generator().manual_seed(1)
+    x, texts, codes = torch.randn(50, 4, generator=g), torch.randn(3, 4, generator=g), torch.rand(50, 6, generator=g)
 
-    assert [name.word for name in name_atoms(atoms, WORDS, texts, centred=False)] == ["striped"] * 3
-    assert [name.word for name in name_atoms(torch.eye(3, 4), WORDS, texts)][1:] == ["crested", "spotted"]
+    names = name_by_images(codes, x, WORDS, texts)
+
+    similar = x @ torch.nn.functional.normalize(texts, dim=1).T
+    wanted = torch.corrcoef(torch.cat([codes, similar], 1).T)[:6, 6:]
+    assert [name.closeness for name in names] == pytest.approx(wanted.max(1).values.tolist(), abs=1e-5)
+    assert [name.word for name in names] == [WORDS[i] for i in wanted.argmax(1).tolist()]
+
+
+def test_a_word_that_suits_every_image_names_no_atom_by_images():
+    """All images lie in the direction of the first word; the atom is used by those that show the second."""
+    x = torch.tensor([[9.0, 1, 0], [9, 0, 1], [9, 1, 1], [9.3, 0, 0]])
+    texts = torch.tensor([[1.0, 0, 0], [0.9, 0.4, 0], [0, 0, 1.0]])
+    atoms = torch.tensor([[1.0, 0.3, 0]])
+
+    assert name_by_direction(atoms, WORDS, texts)[0].word != "spotted"
+    assert name_by_images(x[:, 1:2], x, WORDS, texts)[0].word == "crested"
+
+
+def test_an_atom_that_every_image_uses_alike_has_a_name_without_weight():
+    x = torch.randn(9, 4, generator=torch.Generator().manual_seed(1))
+
+    assert name_by_images(torch.ones(9, 1), x, WORDS, torch.eye(3, 4))[0].closeness == 0
 
 
 def test_the_margin_is_to_the_next_word():
@@ -83,9 +98,9 @@ def test_the_bank_reads_what_the_dictionary_reads():
 
 
 def test_a_single_word_names_everything():
-    assert name_atoms(torch.eye(2), ["bird"], torch.ones(1, 2))[1].word == "bird"
+    assert name_by_direction(torch.eye(2), ["bird"], torch.ones(1, 2))[1].word == "bird"
 
 
 def test_without_words_there_are_no_names():
     with pytest.raises(DataError, match="no word"):
-        name_atoms(torch.eye(2), [], torch.zeros(0, 2))
+        name_by_direction(torch.eye(2), [], torch.zeros(0, 2))

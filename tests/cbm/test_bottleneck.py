@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cbm.bottleneck import Clamp, LinearBottleneck, clamp_of
+from cbm.bottleneck import Clamp, LinearBottleneck, ReluBottleneck, clamp_of
 from cbm.errors import ModelError, UnknownName
 
 SMALL = LinearBottleneck(torch.tensor([[1.0, 0.0], [1.0, 1.0]]), torch.tensor([0.5, -1.0]))
@@ -42,3 +42,26 @@ def test_embeddings_of_another_width_are_refused():
 
 def test_a_bottleneck_without_concepts_gives_no_scores():
     assert LinearBottleneck(torch.zeros(0, 2), torch.zeros(0))(X).shape == (2, 0)
+
+
+ATOMS = ReluBottleneck(
+    weight=torch.diag(torch.tensor([2.0, 10.0])),
+    bias=torch.tensor([0.0, 0.5]),
+    atoms=torch.tensor([[1.0, 0.0], [1.0, 1.0]]),
+    offsets=torch.tensor([0.0, -1.0]),
+    thresholds=torch.tensor([1.0, 0.0]),
+)
+
+
+def test_a_code_under_its_threshold_adds_nothing_and_one_above_it_is_whole():
+    assert ATOMS(X).tolist() == [[4.0, 40.5], [0.0, 0.5]]
+    assert ATOMS(torch.tensor([[1.0, -2.0]])).tolist() == [[0.0, 0.5]]
+
+
+def test_a_clamp_overwrites_scores_of_atoms_too():
+    assert ATOMS(X, clamp_of(("a", "b"), {"a": -7.0})).tolist() == [[-7.0, 40.5], [-7.0, 0.5]]
+
+
+def test_atoms_refuse_embeddings_of_another_width():
+    with pytest.raises(ModelError, match="3 dimensions, but this model reads 2"):
+        ATOMS(torch.zeros(1, 3))

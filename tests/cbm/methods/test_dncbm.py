@@ -1,12 +1,15 @@
 """Discover-then-name: what is planted is found and named, without labels of either kind having a say."""
 
+from copy import copy
 from dataclasses import replace
 
 import pytest
 import torch
 
 from cbm.bottleneck import ReluBottleneck
-from cbm.errors import DataError, ModelError
+from cbm.edits import DropConcept, MergeConcepts, RenameConcept, ScaleScore, SetScore, apply
+from cbm.errors import BundleError, DataError, ModelError
+from cbm.io import fingerprint, load, save
 from cbm.methods import fit
 from cbm.methods.dncbm import METHOD
 
@@ -26,9 +29,9 @@ def world(planted, word_encoder):
     return replace(planted.training, encoder=Reader())
 
 
-@pytest.fixture(scope="module")
-def model(world):
-    return fit("dncbm", world, **OPTIONS)
+@pytest.fixture(scope="module", params=["images", "direction"])
+def model(world, request):
+    return fit("dncbm", world, **OPTIONS, names=request.param)
 
 
 def test_it_classifies_by_what_it_found(world, model):
@@ -96,7 +99,7 @@ def test_words_come_from_the_bank_then_from_annotations_then_from_sentences(worl
 
 
 def test_a_name_says_how_close_it_is_and_what_is_measured(model):
-    assert all(quality.note.startswith(("cosine", "hardly")) for quality in model.bank.quality)
+    assert all(quality.note.startswith(("cosine", "correlation", "hardly")) for quality in model.bank.quality)
     assert any(quality.auroc is not None for quality in model.bank.quality)
     assert "of 16 atoms are used" in model.recipe.notes[0]
 
@@ -108,3 +111,36 @@ def test_a_penalty_that_silences_every_atom_is_said(world):
 
 def test_it_needs_a_text_encoder_only():
     assert [need.name for need in METHOD.needs] == ["TEXT_ENCODER"]
+
+
+def test_edits_do_to_scores_what_they_say(world, model):
+    before, (a, b, c, *_) = model.scores(world.x), model.concepts
+
+    def after(*edits):
+        return apply(model, edits).scores(world.x)
+
+    assert torch.allclose(after(SetScore(a, 1.5))[:, 0], torch.full((len(world),), 1.5))
+    assert torch.allclose(after(ScaleScore(a, -2.0))[:, 0], -2 * before[:, 0], atol=1e-5)
+    assert torch.allclose(after(DropConcept(a)), before[:, 1:], atol=1e-6)
+    assert torch.equal(after(RenameConcept(b, "another name")), before)
+    merged = after(MergeConcepts((a, c), "both"))
+    assert torch.allclose(merged[:, 0], (before[:, 0] + before[:, 2]) / 2, atol=1e-5)
+    assert torch.allclose(after(ScaleScore(a, 2.0), SetScore(b, 0.0))[:, 2:], before[:, 2:], atol=1e-6)
+
+
+def test_an_edited_model_is_the_same_after_saving_and_loading(world, model, tmp_path):
+    a, b, c, *_ = model.concepts
+    edited = apply(model, [MergeConcepts((a, c), "both"), DropConcept(b)])
+
+    read = load(save(edited, tmp_path / "model"))
+
+    assert fingerprint(read) == fingerprint(edited)
+    assert torch.equal(read.logits(world.x), edited.logits(world.x))
+
+
+def test_atoms_that_do_not_fit_their_weights_are_refused(model, tmp_path):
+    wrong = copy(model.bottleneck)
+    object.__setattr__(wrong, "offsets", wrong.offsets[:-1])  # a constructor would not let it through
+
+    with pytest.raises(BundleError, match=r"bottleneck\.offsets"):
+        load(save(replace(model, bottleneck=wrong), tmp_path / "model"))
