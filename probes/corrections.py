@@ -7,7 +7,7 @@ the score to set when a concept is present or absent, and how probable its prese
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cbm.errors import DataError
@@ -74,7 +74,7 @@ def true_scores(model: ConceptModel, data: TrainingSet, *, split: str = "train",
     -----
     Koh et al. take the quantiles of all training scores; we take them among the images with and without the concept,
     so that a rare concept's "present" is not a score that images without it have. Where fewer than 5 images are on a
-    side, all scores are used, as in the paper.
+    side, it is the outer quantiles of all scores, as in the paper.
 
     An outer quantile is more than most images with the concept have, so even the answer that the model expects moves
     its decision; 0.5, the typical image, is milder.
@@ -132,13 +132,15 @@ def _sides(
 
 def _ends(scores: Float[Tensor, "n"], labels: Float[Tensor, "n"], edge: float) -> tuple[float, float]:
     """The scores of "absent" and "present"."""
-    return _quantile(scores, labels < 0.5, 1 - edge), _quantile(scores, labels >= 0.5, edge)
+    absent, present = scores[labels < 0.5], scores[labels >= 0.5]
+    low = _quantile(absent, 1 - edge) if len(absent) >= FEW else _quantile(scores, 1 - EDGE)
+    high = _quantile(present, edge) if len(present) >= FEW else _quantile(scores, EDGE)
+    return low, high
 
 
-def _quantile(scores: Float[Tensor, "n"], side: Bool[Tensor, "n"], share: float) -> float:
-    found = scores[side] if int(side.sum()) >= FEW else scores
-    place = max(1, min(len(found), round(share * (len(found) - 1)) + 1))
-    return float(found.kthvalue(place).values)
+def _quantile(scores: Float[Tensor, "n"], share: float) -> float:
+    place = max(1, min(len(scores), round(share * (len(scores) - 1)) + 1))
+    return float(scores.kthvalue(place).values)
 
 
 def _platt(scores: Float[Tensor, "n m"], labels: Float[Tensor, "n m"]) -> tuple[Float[Tensor, "m"], Float[Tensor, "m"]]:

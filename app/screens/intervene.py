@@ -4,7 +4,7 @@ import streamlit as st
 import torch
 
 from app import charts, store, ui
-from app.ui.many_images import answers, many_images
+from app.ui.many_images import TYPICAL, answers, many_images
 from cbm.bottleneck import Clamp, clamp_of
 from cbm.edits import SetScore
 from cbm.errors import PellucidError
@@ -114,14 +114,12 @@ def ask(scene: ui.Scene, image: str, moved: dict[str, float]) -> None:
 def question(scene: ui.Scene, image: str, asked: Question, known: TrueScores) -> None:
     """A concept to ask about: how likely it is, what an answer would do, and the two answers."""
     j = known.concepts.index(asked.concept)
-    told = f"{ui.percent(asked.probability)} likely, an answer moves the decision by {ui.percent(asked.change)}"
-    if asked.if_present != asked.if_absent:
-        told += f"; yes: {ui.escape(asked.if_present)}, no: {ui.escape(asked.if_absent)}"
+    told = f"{ui.percent(asked.probability)} likely, moves it by {ui.percent(asked.change)}"
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(f"**{ui.escape(asked.concept)}** :gray[{told}]", width="stretch")
-        for word, end in (("Yes", known.present), ("No", known.absent)):
+        for word, end, then in (("Yes", known.present, asked.if_present), ("No", known.absent, asked.if_absent)):
             st.button(
-                word, key=f"{word}|{image}|{asked.concept}", type="tertiary",
+                word, key=f"{word}|{image}|{asked.concept}", type="tertiary", help=f"Then it is {ui.escape(then)}",
                 on_click=say, args=(scene, image, [asked.concept], round(float(end[j]), 4)),
             )  # fmt: skip
 
@@ -242,8 +240,12 @@ def header(scene: ui.Scene, view: str) -> None:
         ui.header(
             "Intervene",
             lead,
-            command=ui.command("intervene", ui.reference(scene), "--policy", "coop"),
-            python=ui.script(scene, "from probes import intervention_curve", 'intervention_curve(model, images, policy="coop")'),
+            command=ui.command("intervene", ui.reference(scene), "--policy", "coop", "--edge", str(TYPICAL)),
+            python=ui.script(
+                scene,
+                "from probes import intervention_curve",
+                f'intervention_curve(model, images, policy="coop", edge={TYPICAL})',
+            ),
         )  # fmt: skip
         return
     image = scene.data.ids[scene.image]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from probes.interventions import Curve
 
 WORK = 2 * 10**9  # logits of imagined answers that a person waits for, some seconds
+TYPICAL = 0.5  # quantile of the scores with a concept that "yes" stands for: an expected answer moves little
 FEWEST = 5  # corrections shown whatever they cost
 BOUND = "best possible"
 POLICIES = {
@@ -65,8 +66,8 @@ def many_images(scene: Scene) -> None:
     )
     st.dataframe(_areas(found), hide_index=True, width="stretch", alt="Policies and the areas under their curves")
     st.caption(
-        "Annotations answer for the expert: a concept that is there gets the score that 95 % of the training images with "
-        "it stay below, one that is not the score that 95 % of the others exceed. The area is the curve's mean height."
+        "Annotations answer for the expert: a concept gets the median score of the training images that have it, or of those "
+        "that do not. The area is the curve's mean height."
     )
 
 
@@ -119,7 +120,7 @@ def _areas(found: "Mapping[str, Curve]") -> "pd.DataFrame":
 def _answers(key: str, _scene: Scene) -> "TrueScores":
     from probes.corrections import true_scores
 
-    return true_scores(_scene.model, _scene.data)
+    return true_scores(_scene.model, _scene.data, edge=TYPICAL)
 
 
 @st.cache_resource(show_spinner="Correcting concepts …", max_entries=16)
@@ -129,4 +130,7 @@ def _curves(key: str, _scene: Scene, split: str) -> "dict[str, Curve]":
     model, data = _scene.model, _scene.data
     imagined = int((data.splits == split).sum()) * len(model.concepts) * len(model.classes)
     steps = max(FEWEST, WORK // max(1, 6 * imagined))  # six imagined answers a step, over all policies
-    return {policy: intervention_curve(model, data, policy=policy, split=split, steps=steps) for policy in POLICIES}
+    return {
+        policy: intervention_curve(model, data, policy=policy, split=split, steps=steps, edge=TYPICAL)
+        for policy in POLICIES
+    }

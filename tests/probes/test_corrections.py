@@ -51,8 +51,9 @@ def test_half_is_the_median_of_either_side():
     assert (float(found.absent[0]), float(found.present[0])) == (50.0, 250.0)
 
 
-def test_a_side_with_few_images_takes_the_percentile_of_all():
-    found = true_scores(MODEL, images(range(101), [1, 1] + [0] * 99))
+@pytest.mark.parametrize("edge", [0.5, 0.95])
+def test_a_side_with_few_images_takes_the_outer_percentile_of_all(edge):
+    found = true_scores(MODEL, images(range(101), [1, 1] + [0] * 99), edge=edge)
 
     assert float(found.present[0]) == 95.0
 
