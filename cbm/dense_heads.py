@@ -95,29 +95,28 @@ def choose_dense(
     ridges: Sequence[float] = RIDGES,
     on_progress: OnProgress = silent,
 ) -> DenseHead:
-    """The head with the ridge that is most accurate on held-out images; of equal ones, that with least cross-entropy.
+    """The head with the ridge whose cross-entropy on held-out images is least, so that its probabilities mean something.
 
     Ridges are tried from the strongest on. Weaker ones fit the training images ever closer at ever more cost, so the
-    search ends once two in a row were worse than the best in accuracy and in cross-entropy.
+    search ends once two in a row were worse than the best.
     """
-    found: list[tuple[float, float, DenseHead]] = []
+    found: list[tuple[float, DenseHead]] = []
     warm = None
     for i, ridge in enumerate(sorted(ridges, reverse=True)):
         stage = part(on_progress, i / len(ridges), (i + 1) / len(ridges))
         offset = None if offsets is None else offsets[0]
         warm = fit_dense(*train, classes, ridge=ridge, offset=offset, warm=warm, on_progress=stage)
         logits = warm(held[0]) if offsets is None else warm(held[0]) + offsets[1]
-        accuracy = float((logits.argmax(1) == held[1]).double().mean())
-        found.append((accuracy, -float(cross_entropy(logits, held[1])), warm))
+        found.append((float(cross_entropy(logits, held[1])), warm))
         if _past_the_best(found):
             break
-    return max(found, key=lambda scored: scored[:2])[2]
+    return min(found, key=lambda scored: scored[0])[1]
 
 
-def _past_the_best(found: Sequence[tuple[float, float, DenseHead]]) -> bool:
-    """Whether the last two are worse than some head before them in both of their scores."""
-    best = max(found[:-2], key=lambda scored: scored[:2], default=None)
-    return best is not None and all(scored[0] < best[0] and scored[1] < best[1] for scored in found[-2:])
+def _past_the_best(found: Sequence[tuple[float, DenseHead]]) -> bool:
+    """Whether the last two have more cross-entropy than some head before them."""
+    best = min((loss for loss, _ in found[:-2]), default=None)
+    return best is not None and all(loss > best for loss, _ in found[-2:])
 
 
 @dataclass
