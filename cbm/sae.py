@@ -4,12 +4,13 @@ Three ways to keep the codes few are one function, `activate`; the gradient is w
 A dictionary is a value in the units of the embeddings, whatever scale it was trained in.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 Kind = Literal["relu", "topk", "batchtopk"]
 KINDS: tuple[Kind, ...] = ("relu", "topk", "batchtopk")
@@ -112,25 +113,63 @@ def gradients(dictionary: Dictionary, x: Float[Tensor, "n d"], *, l1: float) -> 
     Notes
     -----
     The published code takes the mean over the `d` features of the squared error, and the sum of the codes: its penalty
-    is `d` times ours, and means something else for each encoder.
+    is `d` times ours, and means something else for each encoder. Where only `k` codes of many are left, decoding and
+    both weight gradients touch no others.
     """
     inside = x - dictionary.centre
     codes = activate(torch.addmm(dictionary.bias, inside, dictionary.encoder.T), dictionary.kind, dictionary.k)
-    missed = dictionary.decode(codes) - x
-    on = codes > 0
-    found = missed.square().sum(1) + l1 * codes.sum(1)
+    few = None if dictionary.kind == "relu" else _sparse(codes)
+    missed = dictionary.centre + (codes @ dictionary.decoder if few is None else few.times(dictionary.decoder)) - x
     down = missed * (2 / len(x))
-    back = torch.addmm(missed.new_full((), l1 / len(x)), down, dictionary.decoder.T) * on
-    radial = codes.T @ down
-    total = back.sum(0)
+    back = down @ dictionary.decoder.T + l1 / len(x)
+    if few is None:
+        back = back * (codes > 0)
+        radial, encoder, total = codes.T @ down, back.T @ inside, back.sum(0)
+    else:
+        through = replace(few, values=back[few.rows, few.columns])
+        radial, encoder, total = few.transposed_times(down), through.transposed_times(inside), through.sums()
     return Step(
-        losses=found,
-        encoder=back.T @ inside,
+        losses=missed.square().sum(1) + l1 * codes.sum(1),
+        encoder=encoder,
         bias=total,
         decoder=radial - dictionary.decoder * (dictionary.decoder * radial).sum(1, keepdim=True),
         centre=down.sum(0) - total @ dictionary.encoder,  # added after decoding, taken off before encoding
-        used=on.sum(0),
+        used=(codes > 0).sum(0) if few is None else torch.bincount(few.columns, minlength=len(dictionary)),
     )
+
+
+@dataclass(frozen=True)
+class _Sparse:
+    """The codes of a batch that are not zero, row by row: products cost what they have, not what the matrix has."""
+
+    rows: Int[Tensor, "m"]
+    columns: Int[Tensor, "m"]
+    values: Float[Tensor, "m"]
+    shape: tuple[int, int]
+
+    def times(self, matrix: Float[Tensor, "h d"]) -> Float[Tensor, "n d"]:
+        return _bags(self.columns, matrix, self.rows, self.shape[0], self.values)
+
+    def transposed_times(self, matrix: Float[Tensor, "n d"]) -> Float[Tensor, "h d"]:
+        order = self.columns.argsort(stable=True)
+        return _bags(self.rows[order], matrix, self.columns[order], self.shape[1], self.values[order])
+
+    def sums(self) -> Float[Tensor, "h"]:
+        """Of each column."""
+        return torch.bincount(self.columns, weights=self.values, minlength=self.shape[1]).float()
+
+
+def _sparse(codes: Float[Tensor, "n h"]) -> _Sparse:
+    rows, columns = codes.nonzero(as_tuple=True)
+    return _Sparse(rows, columns, codes[rows, columns], (codes.shape[0], codes.shape[1]))
+
+
+def _bags(
+    picked: Int[Tensor, "m"], matrix: Float[Tensor, "h d"], into: Int[Tensor, "m"], count: int, by: Float[Tensor, "m"]
+) -> Float[Tensor, "n d"]:
+    """Weighted sums of the picked rows of a matrix; `into`, in rising order, says to which sum each belongs."""
+    starts = torch.searchsorted(into.contiguous(), torch.arange(count))
+    return embedding_bag(picked, matrix, offsets=starts, per_sample_weights=by, mode="sum")
 
 
 def calibrated(dictionary: Dictionary, x: Float[Tensor, "n d"]) -> float:

@@ -113,6 +113,18 @@ def test_five_steps_are_those_of_autograd(kind):
         assert (getattr(training.dictionary, name) - weight).abs().max() < 1e-6
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_that_uses_no_atom_moves_the_centre_only(kind):
+    silent = replace(random_dictionary(kind), bias=torch.full((40,), -100.0))
+    x = torch.randn(8, 12, generator=torch.Generator().manual_seed(4))
+
+    found = gradients(silent, x, l1=0.1)
+
+    assert int(found.used.sum()) == 0
+    assert float(found.encoder.abs().max() + found.decoder.abs().max() + found.bias.abs().max()) == 0
+    assert torch.allclose(found.centre, 2 * (silent.centre - x.mean(0)), atol=1e-6)
+
+
 def test_the_k_largest_of_an_image_or_of_a_batch_stay():
     read = torch.tensor([[3.0, 1.0, 2.0], [0.5, 0.1, -1.0]])
 
