@@ -9,9 +9,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import tomllib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import db
+from app import db, server_paths
 from app.settings import Settings
 from cbm.errors import StoreError
 
@@ -112,8 +115,11 @@ def run(
     settings: Settings, *, host: str, port: int, worker: bool = True, browser: bool = True, hosts: Sequence[str] = ()
 ) -> None:
     """Serve until interrupted; `hosts` as in `build`, by default this machine's names when `host` is this machine."""
+    local = host in (*LOCAL_HOSTS, "::1")
+    if not local and settings.server_paths == server_paths.ANY:
+        settings = replace(settings, server_paths=server_paths.NONE)
     os.environ.update(settings.to_environment())  # Streamlit runs app/main.py, which reads its settings there
-    allowed = tuple(hosts) or (LOCAL_HOSTS if host in (*LOCAL_HOSTS, "::1") else ("*",))
+    allowed = tuple(hosts) or (LOCAL_HOSTS if local else ("*",))
     options = {
         **OPTIONS,
         **theme(),
@@ -157,6 +163,7 @@ def _lifespan(settings: Settings, worker: bool) -> Callable[[st.App], AbstractAs
     @asynccontextmanager
     async def lifespan(app: st.App) -> AsyncIterator[dict[str, Any]]:
         process = start_worker(settings) if worker else None
+        threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
         try:
             yield {"worker": process}
         finally:
@@ -164,6 +171,12 @@ def _lifespan(settings: Settings, worker: bool) -> Callable[[st.App], AbstractAs
                 await anyio.to_thread.run_sync(stop_worker, process, settings.grace)
 
     return lifespan
+
+
+def _warm_up() -> None:
+    """Import what every screen needs while the first visitor's browser still loads its own files."""
+    for name in ("torch", "plotly.graph_objects"):
+        import_module(name)
 
 
 def start_worker(settings: Settings) -> "subprocess.Popen[bytes]":

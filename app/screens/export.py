@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import exports, store, ui, uploads
+from app import exports, server_paths, store, ui, uploads
 from app.models import ModelRow
 from cbm.errors import UsageError
 
@@ -40,7 +40,8 @@ def take_away(row: ModelRow, branch: str) -> None:
                 f"Download {len(content) / 1e6:.2g} MB", content, file_name=f"{file_name(row.name, branch)}.zip",
                 mime="application/zip", type="primary", icon=":material/download:", on_click="ignore", key="download_bundle",
             )  # fmt: skip
-            to_server(row, branch)
+            if server_paths.are_offered(ui.workspace().settings):
+                to_server(row, branch)
         st.caption("SHA-256 of the zip file")
         st.code(hashlib.sha256(content).hexdigest(), language=None, wrap_lines=True)
         st.caption("Fingerprint of the model, the same in a folder or a zip")
@@ -72,10 +73,8 @@ def to_server(row: ModelRow, branch: str) -> None:
 @ui.callback
 def write(model: str, branch: str) -> None:
     """Write the bundle where the person says."""
-    given = str(st.session_state.get("bundle_path") or "").strip()
-    if not given:
-        raise UsageError("there is no path", hint="give a path on the machine that runs Pellucid")
-    done = exports.write_bundle(ui.workspace(), model, Path(given).expanduser().absolute(), branch=branch)
+    path = server_paths.permitted(ui.workspace().settings, str(st.session_state.get("bundle_path") or ""))
+    done = exports.write_bundle(ui.workspace(), model, path, branch=branch)
     st.toast(f"written to {ui.escape(str(done.path), 200)}", icon=":material/save:")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import jobs, uploads
+from app import jobs, server_paths, uploads
 from app.ui.loaded import workspace
 from app.ui.pieces import callback, filled
 from app.ui.report import show_report
@@ -69,10 +69,13 @@ def _ask() -> None:
         )  # fmt: skip
     with name, st.container(border=True, height="stretch"):
         st.subheader("From the server", anchor=False)
-        st.caption("A folder, a manifest or a zip, by its path on the machine that runs Pellucid. For large data.")
-        st.text_input("Path", key=_PATH, placeholder="/data/photos", label_visibility="collapsed")
-        st.selectbox("Layout", list(LAYOUTS), key=_LAYOUT, format_func=LAYOUTS.__getitem__)
-        st.button("Check the path", type="primary", icon=":material/fact_check:", on_click=_name, key="check_path")
+        if not server_paths.are_offered(workspace().settings):
+            st.caption("Not offered here. Whoever runs this server imports large data with `pellucid data import`.")
+        else:
+            st.caption("A folder, a manifest or a zip, by its path on the machine that runs Pellucid. For large data.")
+            st.text_input("Path", key=_PATH, placeholder="/data/photos", label_visibility="collapsed")
+            st.selectbox("Layout", list(LAYOUTS), key=_LAYOUT, format_func=LAYOUTS.__getitem__)
+            st.button("Check the path", type="primary", icon=":material/fact_check:", on_click=_name, key="check_path")
     with st.expander("What a data set looks like", icon=":material/help:", type="compact"):
         st.markdown(
             "**Folders**: `photos/wren/0001.jpg`, or `photos/train/wren/0001.jpg` with splits. Without splits, 70 % "
@@ -92,11 +95,9 @@ def _send() -> None:
 
 @callback
 def _name() -> None:
-    given = str(st.session_state.get(_PATH) or "").strip()
-    if not given:
-        raise UsageError("there is no path", hint="give the path of a folder, a manifest or a zip on the server")
+    path = server_paths.permitted(workspace().settings, str(st.session_state.get(_PATH) or ""))
     layout = str(st.session_state.get(_LAYOUT) or "auto")
-    _check(Path(given).expanduser().absolute(), layout if layout in LAYOUTS else "auto")
+    _check(path, layout if layout in LAYOUTS else "auto")
 
 
 def _check(path: Path, layout: str) -> None:
