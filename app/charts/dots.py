@@ -85,7 +85,7 @@ def group_dots(
         traces.append(_dots(after, [r + gap for r in range(len(names))], "after", "diamond", AFTER))
     figure = rows_figure(traces, [label(name) for name in names], axis)
     lowest = min((estimate.low for estimate in [*before, *after]), default=0.0)
-    figure.update_xaxes(range=[max(-0.02, lowest - 0.05), 1.02], tickformat=".0%")
+    figure.update_xaxes(range=[max(-0.02, lowest - 0.05), 1.02], tickformat=".0%", tickangle=0, nticks=5)
     figure.update_layout(
         showlegend=bool(after),
         height=figure.layout.height + (ROW + len(names) * 8 if after else 0),
