@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from probes.intervals import Estimate as Estimate
     from probes.interventions import ask_next as ask_next
     from probes.interventions import intervention_curve as intervention_curve
+    from probes.localisation import pointing_game as pointing_game
+    from probes.localisation import relevance_mass as relevance_mass
     from probes.maps import ConceptMap as ConceptMap
     from probes.maps import concept_map as concept_map
     from probes.maps import concept_maps as concept_maps
@@ -34,6 +36,8 @@ _HOME = {
     "ConceptMap": "maps",
     "overlay_png": "overlays",
     "attention_tap": "attention",
+    "pointing_game": "localisation",
+    "relevance_mass": "localisation",
     "true_scores": "corrections",
     "intervention_curve": "interventions",
     "ask_next": "interventions",
