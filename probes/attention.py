@@ -1,20 +1,24 @@
-"""What the attention of an open_clip transformer does, recorded while it runs.
+"""What the attention of a transformer does, recorded while it runs, and its heads, gated on request.
 
-`attention_tap` computes each block's attention once more with an explicit softmax and puts that in the place of the
-block's own output. So nothing changes for the model, and the recorded weights lie on the way to the output: their
-gradients exist, which those of a plain hook on `nn.MultiheadAttention` do not.
+`attention_tap` computes each block's attention with an explicit softmax and puts that in the place of the block's own.
+So nothing changes for the model, and the recorded weights lie on the way to the output: their gradients exist, which
+those of a plain hook on `nn.MultiheadAttention` do not. It is made of hooks only, whatever the library.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from threading import get_ident
+from functools import partial
+from threading import get_ident, local
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from cbm.errors import EncoderError
+from probes.towers import vision_tower
+
+_open = local()  # the attention modules that this thread has tapped
 
 
 @dataclass(frozen=True)
@@ -23,32 +27,40 @@ class BlockAttention:
 
     Attributes
     ----------
+    queries, keys, values
+        What each head makes of each token, before the output projection.
     weights
         How much each token (rows) takes from each token (columns), for every head; rows sum to one.
-    values
-        What each head takes from each token, before the output projection.
-    projection
-        The output projection and its bias, of width `d = heads * e`.
+    outputs
+        What each head gives to each token: `weights @ values`, gated where there are gates.
+    projection, bias
+        The output projection, of `heads * e` inputs.
+    gate
+        How much of each head passes, or `None`: all.
     """
 
-    weights: Float[Tensor, "n heads t t"]
+    queries: Float[Tensor, "n heads t e"]
+    keys: Float[Tensor, "n heads t e"]
     values: Float[Tensor, "n heads t e"]
-    projection: Float[Tensor, "d d"]
+    weights: Float[Tensor, "n heads t t"]
+    outputs: Float[Tensor, "n heads t e"]
+    projection: Float[Tensor, "d he"]
     bias: Float[Tensor, "d"]
-
-    def heads(self) -> Float[Tensor, "n t d"]:
-        """The heads' outputs, one beside the other."""
-        mixed = self.weights @ self.values  # [n h t t] @ [n h t e] -> [n h t e]
-        return mixed.transpose(1, 2).flatten(2)
+    gate: Float[Tensor, "*n heads"] | None = None
 
     def output(self) -> Float[Tensor, "n t d"]:
         """What the attention returns."""
-        return self.heads() @ self.projection.T + self.bias
+        return nn.functional.linear(_joined(self.outputs), self.projection, self.bias)
 
     def to_first(self) -> Float[Tensor, "n t d"]:
         """What the first token, the class token, gets from each token; with the bias these sum to its output."""
         moved = self.weights[:, :, 0, :, None] * self.values  # [n h t e]
-        return moved.transpose(1, 2).flatten(2) @ self.projection.T
+        return _joined(moved if self.gate is None else moved * self.gate[..., None, None]) @ self.projection.T
+
+    def by_head(self) -> Float[Tensor, "n heads t d"]:
+        """What each head adds to each token; with the bias these sum to the output."""
+        d, heads = len(self.projection), self.outputs.shape[1]
+        return torch.einsum("nhte,dhe->nhtd", self.outputs, self.projection.view(d, heads, -1))
 
 
 @dataclass
@@ -59,25 +71,36 @@ class AttentionTap:
 
 
 @contextmanager
-def attention_tap(tower: nn.Module) -> Iterator[AttentionTap]:
-    """Within it, the attention of a tower in evaluation mode is recorded; its outputs stay the same.
+def attention_tap(
+    tower: nn.Module,
+    *,
+    gates: Sequence[Tensor | None] | Tensor | None = None,
+    instead: Sequence[Tensor | None] | None = None,
+) -> Iterator[AttentionTap]:
+    """Within it, the attention of a tower in evaluation mode is recorded; without gates, its outputs stay the same.
 
     Forward passes of other threads are left alone, and the tap is gone afterwards, also after an error.
 
     Parameters
     ----------
     tower
-        The image or text tower of an open_clip model, `model.visual`.
+        As `probes.towers.vision_tower` takes it, or any module with `transformer.resblocks`, as open_clip's texts.
+    gates
+        One `[heads]` or `[n heads]` a block, or `None` for a block that is left as it is: each head's output is
+        multiplied by its gate. Gradients flow into them.
+    instead
+        One a block, `[heads e]`, `[heads t e]` or `None`: what a head gives as far as its gate is closed, for instance
+        its mean over images; nothing, when not given.
 
     Raises
     ------
     EncoderError
-        If the tower has no blocks whose attention can be tapped.
+        If the tower has no blocks whose attention can be tapped, is tapped already in this thread, or has another
+        number of blocks than gates are given.
 
     Examples
     --------
     >>> import torch
-    >>> from types import SimpleNamespace
     >>> tower = torch.nn.Module()
     >>> tower.transformer = torch.nn.Module()
     >>> tower.transformer.resblocks = torch.nn.ModuleList([torch.nn.Module()])
@@ -87,47 +110,172 @@ def attention_tap(tower: nn.Module) -> Iterator[AttentionTap]:
     >>> tap.blocks[0].weights.shape
     torch.Size([1, 2, 3, 3])
     """
-    tap, owner, attentions = AttentionTap(), get_ident(), tapped(tower)
+    attentions = tapped(tower)
+    closing = [_Gate(*pair) for pair in zip(_each(gates, attentions), _each(instead, attentions), strict=True)]
+    tap, owner, first = AttentionTap(), get_ident(), attentions[0]
+    taken: set[int] = _open.__dict__.setdefault("taken", set())
+    if id(first) in taken:
+        raise EncoderError("this tower is tapped already", hint="leave the first `with attention_tap` before the next")
 
-    def record(
-        module: nn.MultiheadAttention, inputs: tuple[Tensor, ...], options: Mapping[str, object], output: object
-    ) -> tuple[Tensor, None] | None:
-        if get_ident() != owner:
-            return None
-        if module is attentions[0]:
+    def record(module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> BlockAttention:
+        if module is first:
             tap.blocks.clear()
-        tap.blocks.append(_attention(module, inputs[0], options.get("attn_mask")))
-        return tap.blocks[-1].output(), None
+        tap.blocks.append(_attention(module, q, k, v, mask, closing[len(tap.blocks)]))
+        return tap.blocks[-1]
 
-    handles = [attention.register_forward_hook(record, with_kwargs=True) for attention in attentions]
-    try:
+    with ExitStack() as hooks:
+        taken.add(id(first))
+        hooks.callback(taken.discard, id(first))
+        for attention in attentions:
+            for handle in _KINDS[_kind(attention)](attention, record, lambda: get_ident() == owner):
+                hooks.callback(handle.remove)
         yield tap
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
-def tapped(tower: nn.Module) -> list[nn.MultiheadAttention]:
+def tapped(tower: nn.Module) -> list[nn.Module]:
     """The attention modules of a tower's blocks, the first block first; raises as `attention_tap`."""
-    blocks = getattr(getattr(tower, "transformer", None), "resblocks", ())
-    found = [getattr(block, "attn", None) for block in blocks]
-    known = [
-        a for a in found if isinstance(a, nn.MultiheadAttention) and a.batch_first and a.in_proj_weight is not None
-    ]
+    blocks = getattr(getattr(tower, "transformer", None), "resblocks", None)
+    if blocks is None:
+        found: list[object] = [block.attention for block in vision_tower(tower).blocks]
+    else:
+        found = [getattr(block, "attn", None) for block in blocks]
+    known = [attention for attention in found if isinstance(attention, nn.Module) and _kind(attention)]
     if not known or len(known) < len(found):
         raise EncoderError(
             "the attention of this encoder cannot be looked into",
-            hint="choose a vision transformer of open_clip with ordinary blocks, such as builtin:demo",
+            hint="choose a vision transformer with ordinary blocks, such as builtin:demo",
         )
     return known
 
 
-def _attention(module: nn.MultiheadAttention, x: Tensor, mask: object) -> BlockAttention:
-    """The attention of `x` to itself; scaling the queries first is what torch does."""
-    n, t, d = x.shape
-    mixed = nn.functional.linear(x, module.in_proj_weight, module.in_proj_bias)
-    q, k, v = mixed.view(n, t, 3, module.num_heads, module.head_dim).permute(2, 0, 3, 1, 4)  # each [n h t e]
-    logits = (q * module.head_dim**-0.5) @ k.transpose(-1, -2)
-    weights = torch.softmax(logits + mask if isinstance(mask, Tensor) else logits, dim=-1)
-    bias = module.out_proj.bias
-    return BlockAttention(weights, v, module.out_proj.weight, x.new_zeros(d) if bias is None else bias)
+@dataclass(frozen=True)
+class _Gate:
+    """How much of each head passes, and what comes instead of the rest."""
+
+    share: Tensor | None
+    instead: Tensor | None
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        if self.share is None:
+            return outputs
+        share = self.share[..., None, None]  # [h 1 1] or [n h 1 1]
+        if self.instead is None:
+            return outputs * share
+        other = self.instead if self.instead.ndim == 3 else self.instead[:, None]  # [h t e] or [h 1 e]
+        return outputs * share + other * (1 - share)
+
+
+def _each(given: Sequence[Tensor | None] | Tensor | None, attentions: Sequence[nn.Module]) -> list[Tensor | None]:
+    values = [None] * len(attentions) if given is None else list(given)
+    if len(values) != len(attentions):
+        raise EncoderError(
+            f"gates for {len(values)} blocks are given, but the tower has {len(attentions)}",
+            hint="give one tensor a block, or None for a block that stays as it is",
+        )
+    return values
+
+
+def _attention(module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, gate: _Gate) -> BlockAttention:
+    """The attention of `[n heads t e]`; scaling the queries first is what torch does."""
+    logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    weights = torch.softmax(logits if mask is None else logits + mask, dim=-1)
+    out = getattr(module, "proj", None) or module.out_proj
+    if not isinstance(out, nn.Linear):
+        raise AssertionError("`_kind` lets no other through")
+    bias = q.new_zeros(out.out_features) if out.bias is None else out.bias
+    return BlockAttention(q, k, v, weights, gate(weights @ v), out.weight, bias, gate.share)
+
+
+def _joined(heads: Float[Tensor, "n heads t e"]) -> Float[Tensor, "n t he"]:
+    """The heads one beside the other."""
+    return heads.transpose(1, 2).flatten(2)
+
+
+def _split(x: Float[Tensor, "n t he"], heads: int) -> Float[Tensor, "n heads t e"]:
+    n, t, _ = x.shape
+    return x.view(n, t, heads, -1).transpose(1, 2)
+
+
+_Record = Callable[[nn.Module, Tensor, Tensor, Tensor, Tensor | None], BlockAttention]
+_Handle = torch.utils.hooks.RemovableHandle
+
+
+def _kind(attention: nn.Module) -> str:
+    """Which library an attention module is of; empty when it is not one of the ordinary kinds."""
+    if isinstance(attention, nn.MultiheadAttention):
+        return "torch" if attention.batch_first and attention.in_proj_weight is not None else ""
+    if all(
+        isinstance(getattr(attention, part, None), nn.Linear) for part in ("q_proj", "k_proj", "v_proj", "out_proj")
+    ):
+        return "transformers" if hasattr(attention, "num_heads") else ""
+    plain = (
+        isinstance(getattr(attention, "norm", nn.Identity()), nn.Identity) and getattr(attention, "gate", None) is None
+    )
+    parts = [getattr(attention, part, None) for part in ("qkv", "proj")]
+    ordinary = type(attention).__name__ == "Attention" and all(isinstance(part, nn.Linear) for part in parts)
+    return "timm" if ordinary and plain else ""
+
+
+def _hook_torch(attention: nn.Module, record: _Record, mine: Callable[[], bool]) -> list[_Handle]:
+    """`nn.MultiheadAttention` calls none of its parts; a hook cannot skip it, so it is run on a single token instead."""
+    held: list[tuple[Tensor, Tensor | None]] = []
+
+    def before(
+        module: nn.Module, inputs: tuple[Tensor, ...], options: dict[str, object]
+    ) -> tuple[tuple[Tensor, ...], dict[str, object]] | None:
+        if not mine():
+            return None
+        mask = options.get("attn_mask")
+        held.append((inputs[0], mask if isinstance(mask, Tensor) else None))
+        return (inputs[0][:1, :1].detach(),) * 3, {"need_weights": False}
+
+    def after(module: nn.MultiheadAttention, inputs: object, output: object) -> tuple[Tensor, None] | None:
+        if not mine():
+            return None
+        x, mask = held.pop()
+        mixed = nn.functional.linear(x, module.in_proj_weight, module.in_proj_bias)
+        q, k, v = (_split(part, module.num_heads) for part in mixed.chunk(3, -1))
+        return record(module, q, k, v, mask).output(), None
+
+    return [
+        attention.register_forward_pre_hook(before, with_kwargs=True),
+        attention.register_forward_hook(after),
+    ]
+
+
+def _hook_parts(
+    attention: nn.Module, record: _Record, mine: Callable[[], bool], *, sources: Mapping[str, str], out: str
+) -> list[_Handle]:
+    """Attention that calls its parts: queries, keys and values are read from them, and what enters the last is replaced."""
+    heads: int = attention.num_heads  # type: ignore[assignment]
+    read: dict[str, Tensor] = {}
+
+    def keep(name: str, module: nn.Module, inputs: object, output: Tensor) -> None:
+        if mine():
+            read[name] = output
+
+    def refuse_masks(module: nn.Module, inputs: tuple[object, ...], options: dict[str, object]) -> None:
+        mask = options.get("attention_mask", options.get("attn_mask"))
+        if mine() and (mask is not None or options.get("is_causal") or any(x is not None for x in inputs[1:2])):
+            raise EncoderError("attention with a mask cannot be looked into here", hint="tap the vision tower")
+
+    def replace(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor] | None:
+        if not mine():
+            return None
+        q, k = (read[name] if read[name].ndim == 4 else _split(read[name], heads) for name in ("q", "k"))
+        v = read["v"] if sources["v"] != "qkv" else read["v"].chunk(3, -1)[2]
+        return (_joined(record(attention, q, k, _split(v, heads), None).outputs),)
+
+    parts = [(name, attention.get_submodule(part)) for name, part in sources.items()]
+    return [
+        attention.register_forward_pre_hook(refuse_masks, with_kwargs=True),
+        *(part.register_forward_hook(partial(keep, name)) for name, part in parts),
+        attention.get_submodule(out).register_forward_pre_hook(replace),
+    ]
+
+
+_KINDS: Mapping[str, Callable[[nn.Module, _Record, Callable[[], bool]], list[_Handle]]] = {
+    "torch": _hook_torch,
+    "transformers": partial(_hook_parts, sources={"q": "q_proj", "k": "k_proj", "v": "v_proj"}, out="out_proj"),
+    "timm": partial(_hook_parts, sources={"q": "q_norm", "k": "k_norm", "v": "qkv"}, out="proj"),
+}
