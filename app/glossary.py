@@ -33,7 +33,8 @@ METRICS: dict[str, Metric] = {
     "macro_f1": Metric("Macro F1", "Mean over classes of 2 TP / (2 TP + FP + FN); bootstrap interval.", "", "higher"),
     "worst_group_accuracy": Metric(
         "Worst group",
-        "Accuracy of the group of images on which it is lowest, with that group's own size.",
+        "Accuracy of the group of images on which it is lowest, with that group's own size n. Groups of fewer than ten "
+        "images are left out and named.",
         "Sagawa et al., ICLR 2020.",
         "higher",
     ),
@@ -65,6 +66,20 @@ METRICS: dict[str, Metric] = {
         "Srivastava et al., VLG-CBM, NeurIPS 2024.",
         "read",
         share=False,
+    ),
+    "anec_5": Metric(
+        "ANEC-5",
+        "Accuracy with five effective concepts a class: a sparse head solved again on the concept scores, or the model's "
+        "own head cut where it was never fitted or was edited; Wilson interval.",
+        "Srivastava et al., VLG-CBM, NeurIPS 2024.",
+        "higher",
+    ),
+    "anec_avg": Metric(
+        "ANEC-avg",
+        "Mean accuracy at 5, 10, 15, 20, 25 and 30 effective concepts a class; bootstrap interval. With few concepts their "
+        "names have to carry the decision; with many, random ones do as well.",
+        "Srivastava et al., VLG-CBM, NeurIPS 2024.",
+        "higher",
     ),
     "residual_share": Metric(
         "Residual share",

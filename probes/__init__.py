@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from probes.attention import attention_tap as attention_tap
     from probes.comparison import compare as compare
     from probes.corrections import true_scores as true_scores
+    from probes.effective_concepts import nec_curve as nec_curve
     from probes.intervals import Estimate as Estimate
     from probes.interventions import ask_next as ask_next
     from probes.interventions import intervention_curve as intervention_curve
@@ -41,6 +42,7 @@ _HOME = {
     "true_scores": "corrections",
     "intervention_curve": "interventions",
     "ask_next": "interventions",
+    "nec_curve": "effective_concepts",
 }
 __all__ = list(_HOME)
 

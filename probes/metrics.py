@@ -20,10 +20,13 @@ from cbm.ranking import auroc_components
 from cbm.sparsity import effective_concepts
 from cbm.training_set import TrainingSet
 from probes import controls as control_fits
+from probes.effective_concepts import NecCurve, nec_curve
 from probes.intervals import Estimate, Z, bootstrap, exact
 from probes.tables import Decisions, GroupRow, accuracy_of, decide, group_rows
 
 BINS = 15  # of confidence, equally wide
+SMALLEST_GROUP = 10  # images; the accuracy of fewer says little
+ANEC = ("anec_5", "anec_avg")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,10 @@ class Evaluation:
         Name to the reason, for the others.
     groups
         Accuracy of each group, the worst first.
+    notes
+        What a number leaves out, by the metric's name: groups too small to judge by.
+    nec_curve
+        Accuracy against the number of effective concepts, where it was asked for.
     """
 
     split: str
@@ -45,6 +52,8 @@ class Evaluation:
     metrics: dict[str, Estimate]
     not_computed: dict[str, str] = field(default_factory=dict)
     groups: tuple[GroupRow, ...] = ()
+    notes: dict[str, str] = field(default_factory=dict)
+    nec_curve: NecCurve | None = None
 
     def to_json(self) -> dict[str, object]:
         """The JSON object that `pellucid eval --json` prints."""
@@ -54,6 +63,8 @@ class Evaluation:
             "metrics": {name: asdict(estimate) for name, estimate in self.metrics.items()},
             "not_computed": dict(self.not_computed),
             "groups": [{"group": row.group, **asdict(row.accuracy)} for row in self.groups],
+            "notes": dict(self.notes),
+            **({} if self.nec_curve is None else {"nec_curve": self.nec_curve.to_json()}),
         }
 
 
@@ -68,6 +79,7 @@ def evaluate(
     split: str = "test",
     controls: bool = True,
     probe: ConceptModel | None = None,
+    anec: bool = False,
     seed: int = 0,
     on_progress: OnProgress = silent,
 ) -> Evaluation:
@@ -81,6 +93,8 @@ def evaluate(
         Whether to fit the linear probe, the random concepts and the shuffled labels, which takes three fits.
     probe
         A linear probe of the same training images, where there is one already; fitted when not given.
+    anec
+        Whether to measure accuracy at equal numbers of effective concepts, which solves a path of heads.
     seed
         Of the resampling and of the controls.
 
@@ -105,14 +119,43 @@ def evaluate(
             metrics[name] = measure(model, decisions, seed)
         except _Absent as reason:
             absent[name] = str(reason)
+    curve = _anec(model, data, split, seed, metrics, absent, part(on_progress, 0.1, 0.3)) if anec else None
+    if not anec:
+        absent |= dict.fromkeys(ANEC, "accuracy at equal numbers of concepts was not asked for")
     if controls:
         if probe is not None:
             metrics["linear_probe_accuracy"] = accuracy_of(decide(probe, data, split))
-        _add_controls(model, data, split, seed, metrics, absent, part(on_progress, 0.1, 1.0))
+        _add_controls(model, data, split, seed, metrics, absent, part(on_progress, 0.3, 1.0))
     else:
         absent |= dict.fromkeys(control_fits.CONTROLS, "controls were not asked for")
     on_progress(1.0, f"evaluated on {len(decisions):,} images")
-    return Evaluation(split, len(decisions), metrics, absent, group_rows(decisions))
+    rows = group_rows(decisions)
+    return Evaluation(split, len(decisions), metrics, absent, rows, _notes(metrics, rows), curve)
+
+
+def _anec(
+    model: ConceptModel,
+    data: TrainingSet,
+    split: str,
+    seed: int,
+    metrics: dict[str, Estimate],
+    absent: dict[str, str],
+    on_progress: OnProgress,
+) -> NecCurve | None:
+    try:
+        curve = nec_curve(model, data, split=split, seed=seed, on_progress=on_progress)
+    except PellucidError as error:
+        absent |= dict.fromkeys(ANEC, error.message)
+        return None
+    metrics |= curve.anec()
+    return curve
+
+
+def _notes(metrics: dict[str, Estimate], rows: tuple[GroupRow, ...]) -> dict[str, str]:
+    small = [f"{row.group} ({row.accuracy.n})" for row in rows if row.accuracy.n < SMALLEST_GROUP]
+    if not small or "worst_group_accuracy" not in metrics:
+        return {}
+    return {"worst_group_accuracy": f"left out, with fewer than {SMALLEST_GROUP} images: {', '.join(small)}"}
 
 
 def _add_controls(
@@ -157,11 +200,18 @@ def macro_f1(model: ConceptModel, decisions: Decisions, seed: int) -> Estimate:
 
 
 def worst_group_accuracy(model: ConceptModel, decisions: Decisions, seed: int) -> Estimate:
-    """Accuracy of the group with the lowest, with that group's own interval and size."""
+    """Accuracy of the group with the lowest, with that group's own interval and size.
+
+    Groups of fewer than ten images are left out: the worst of many small ones would be bad luck.
+    """
     rows = group_rows(decisions)
     if not rows:
         raise _Absent("the images of this split belong to no groups")
-    return rows[0].accuracy
+    large = [row for row in rows if row.accuracy.n >= SMALLEST_GROUP]
+    if not large:
+        most = max(row.accuracy.n for row in rows)
+        raise _Absent(f"no group has {SMALLEST_GROUP} images in this split; the largest has {most}")
+    return large[0].accuracy
 
 
 def ece(model: ConceptModel, decisions: Decisions, seed: int) -> Estimate:

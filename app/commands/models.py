@@ -175,12 +175,12 @@ def _register_eval(main: click.Group) -> None:
     @click.argument("model")
     @SPLIT
     @DATA
-    @click.option("--no-controls", is_flag=True, help="Leave out the controls, which take three fits.")
+    @click.option("--no-controls", is_flag=True, help="Leave out controls and ANEC, which take several fits.")
     @click.option("--seed", default=0, show_default=True, help="Of the intervals and of the controls.")
     def evaluate(call: Call, model: str, split: str, dataset: str | None, no_controls: bool, seed: int) -> None:
         """Measure a model on the images of a split.
 
-        Task, groups, calibration, concepts, sparsity and controls, with intervals.
+        Task, groups, calibration, concepts, sparsity, accuracy at few concepts (ANEC) and controls, with intervals.
 
         \b
         Example:
@@ -191,11 +191,14 @@ def _register_eval(main: click.Group) -> None:
 
         value, data = model_at(call, model), data_of(call, model, dataset)
         controls = not no_controls
-        found = evaluate(value, data, split=split, controls=controls, seed=seed, on_progress=call.progress).to_json()
+        found = evaluate(
+            value, data, split=split, controls=controls, anec=controls, seed=seed, on_progress=call.progress
+        ).to_json()
         name = reference(model)[0]
         if controls and not value.edits and dataset is None:
             store.set_metrics(call.ws, name, found, split=split)
         lines = [f"{model} on {found['n']:,} {split} images", *_metric_lines(found["metrics"])]
+        lines += [f"{metric}: {note}" for metric, note in found["notes"].items()]
         lines += [f"not computed: {metric}: {reason}" for metric, reason in found["not_computed"].items()]
         call.answer({"model": model, **found}, lines)
 

@@ -134,12 +134,23 @@ def test_groups_come_worst_first_and_the_worst_is_the_metric(noisy):
     assert measured.groups[0].accuracy.n == int((groups == measured.groups[0].group).sum())
 
 
-def test_a_group_of_one_image_is_worth_little_and_shown_so():
-    measured = evaluate(mirror(2), images(np.eye(2), [0, 1], groups=("a", "b")), controls=False)
+def test_the_worst_group_is_one_of_ten_images_or_more_and_the_others_are_named():
+    x = np.eye(2)[[0] * 12 + [1] * 3]
+    groups = ("large",) * 12 + ("small",) * 3
+
+    measured = evaluate(mirror(2), images(x, [0] * 12 + [0] * 3, groups=groups), controls=False)
 
     worst = measured.metrics["worst_group_accuracy"]
-    assert (worst.value, worst.n) == (1, 1)
-    assert worst.low < 0.21
+    assert (worst.value, worst.n) == (1, 12)
+    assert measured.notes == {"worst_group_accuracy": "left out, with fewer than 10 images: small (3)"}
+    assert [row.group for row in measured.groups] == ["small", "large"]
+
+
+def test_without_a_large_group_there_is_no_worst_one():
+    measured = evaluate(mirror(2), images(np.eye(2), [0, 1], groups=("a", "b")), controls=False)
+
+    assert measured.not_computed["worst_group_accuracy"] == ("no group has 10 images in this split; the largest has 1")
+    assert not measured.notes
 
 
 def test_a_split_of_one_class_is_measured_as_far_as_it_goes():
@@ -155,7 +166,8 @@ def test_a_split_of_one_class_is_measured_as_far_as_it_goes():
 def test_what_cannot_be_computed_has_a_reason():
     measured = evaluate(mirror(2), images(np.eye(2), [0, 1]), controls=False)
 
-    assert set(measured.not_computed) == {"worst_group_accuracy", "concept_auroc_mean", "residual_share", *CONTROLS}
+    absent = {"worst_group_accuracy", "concept_auroc_mean", "residual_share", "anec_5", "anec_avg"}
+    assert set(measured.not_computed) == {*absent, *CONTROLS}
     assert not set(measured.not_computed) & set(measured.metrics)
     assert all(measured.not_computed.values())
 
@@ -208,7 +220,7 @@ def test_the_same_seed_gives_the_same_numbers(noisy):
 def test_json_has_the_keys_that_other_programs_rely_on(noisy):
     record = json.loads(json.dumps(evaluate(mirror(4), noisy, controls=False).to_json(), allow_nan=False))
 
-    assert set(record) == {"split", "n", "metrics", "not_computed", "groups"}
+    assert set(record) == {"split", "n", "metrics", "not_computed", "groups", "notes"}
     assert set(record["metrics"]["accuracy"]) == {"value", "low", "high", "n"}
     assert set(record["groups"][0]) == {"group", "value", "low", "high", "n"}
 
