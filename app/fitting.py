@@ -9,7 +9,7 @@ from app import store
 from app.banks import add_concepts
 from app.workspace import Workspace
 from cbm.errors import UsageError
-from cbm.progress import OnProgress, part
+from cbm.progress import OnProgress, part, wordy
 
 if TYPE_CHECKING:
     from cbm.model import ConceptModel
@@ -69,7 +69,7 @@ def fit_model(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress)
     seconds = time.monotonic() - start
     split = next((name for name in ("val", "test") if name in data.split_names), data.split_names[0])
     probe = linear_probe(ws, params["dataset"], data)
-    found = evaluate(model, data, split=split, probe=probe, on_progress=part(on_progress, 0.6, 1.0)).to_json()
+    found = evaluate(model, data, split=split, probe=probe, on_progress=part(wordy(on_progress), 0.6, 1.0)).to_json()
     store.add_model(ws, params["name"], model, dataset=params["dataset"], bank=params.get("bank"))
     store.set_metrics(ws, params["name"], found, split=split)
     measured = {key: found[key] for key in ("split", "n", "metrics", "not_computed")}

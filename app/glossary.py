@@ -111,6 +111,18 @@ METRICS: dict[str, Metric] = {
 
 CONTROLS = ("linear_probe_accuracy", "random_concept_accuracy", "shuffled_label_accuracy")
 
+TRAINING: dict[str, Metric] = {
+    "loss": Metric("Loss", "What the training lowers, a mean over the images.", "", "lower", share=False),
+    "explained_variance": Metric(
+        "Explained variance",
+        "Share of the embeddings' variance that the reconstruction has: 1 - sum |x - r|² / sum |x - mean|².",
+        "",
+        "higher",
+    ),
+    "l0": Metric("L0", "Atoms an image: codes that are not zero, on average.", "", "read", share=False),
+    "dead": Metric("Dead atoms", "Share of the atoms that no image used.", "Bricken et al., 2023.", "lower"),
+}
+
 WORDS: dict[str, str] = {
     "Embedding": "The list of numbers that an encoder makes of a picture or a text. Similar pictures get similar lists.",
     "Encoder": "The network that makes embeddings, such as a CLIP. Pellucid does not change it.",
@@ -141,6 +153,8 @@ WORDS: dict[str, str] = {
     "labels, or no concepts at all.",
     "Split": "Which part of the work a picture is for: learning (train), choosing settings (val), judging (test).",
     "Group": "Pictures that belong together beside their class: a patient, a camera, a background.",
+    "Atom": "A direction of a dictionary that a sparse autoencoder has learned: few of them add up to each embedding. It is "
+    "found without words and named afterwards.",
     "Fingerprint": "A hash of a model's contents. Two models with the same one are the same model.",
     "Bundle": "A model as a folder or zip of safetensors and JSON, with checksums and its list of edits. Nothing in it is "
     "ever executed.",

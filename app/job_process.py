@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from app.settings import MEGABYTE, Settings
 from cbm.errors import Cancelled, PellucidError
-from cbm.progress import OnProgress
+from cbm.progress import OnProgress, Reading
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,8 @@ def _reporter(channel: TextIO, cancelled: threading.Event) -> OnProgress:
         nonlocal last_logged
         if cancelled.is_set():
             raise Cancelled
-        _send(channel, {"progress": float(fraction), "message": message})
+        numbers = {"numbers": message.numbers} if isinstance(message, Reading) else {}
+        _send(channel, {"progress": float(fraction), "message": message, **numbers})
         if time.monotonic() - last_logged > 1.0:
             last_logged = time.monotonic()
             log.info("%3.0f %% %s", 100 * fraction, message)

@@ -26,7 +26,7 @@ from typing import Any, Literal, TypeVar
 
 from sqlalchemy.exc import OperationalError
 
-from app import jobs
+from app import jobs, readings
 from app.jobs import Claim
 from app.settings import Settings
 from app.workspace import Workspace, open_workspace
@@ -130,6 +130,8 @@ class _Watch:
     def _hear(self, message: dict[str, Any]) -> None:
         if "progress" in message:
             self.progress = (message["progress"], message["message"])
+            if message.get("numbers"):
+                readings.keep(self.ws, self.claim.job, *self.progress, message["numbers"])
         else:
             self.answer = message
 
@@ -192,6 +194,7 @@ def _told(error: dict[str, str]) -> PellucidError:
 
 
 def _start(ws: Workspace, claim: Claim) -> "subprocess.Popen[str]":
+    readings.forget(ws, claim.job)  # an earlier attempt's
     threads = str(ws.settings.threads)
     root = str(Path(__file__).resolve().parents[1])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from cbm.progress import OnProgress, silent
+from cbm.progress import OnProgress, Reading, silent
 
 Activation = Literal["softmax", "none"]
 EVERY = 10  # steps between two looks at the held-out images
@@ -109,11 +109,13 @@ def train_association(
         return cross_entropy(log_scale.exp() * (images @ classes.T), labels)
 
     losses: list[float] = []
+    told: dict[str, float] = {}
     best, kept, taken = math.inf, (start.clone(), scale), 0
     for step in range(steps + 1):
         if held is not None and step % EVERY == 0:
             with torch.no_grad():
                 found = float(loss(*held))
+            told = {"loss/held-out": found}
             if found < best:
                 best, kept, taken = found, (weight.detach().clone(), float(log_scale.detach().exp())), step
             elif step - taken >= EVERY * PATIENCE:
@@ -126,7 +128,8 @@ def train_association(
         adam.step()
         losses.append(float(value.detach()))
         if step % EVERY == 0:
-            on_progress(step / steps, f"step {step}: cross-entropy {losses[-1]:.3f}")
+            numbers = {"loss/learned from": losses[-1], **told}
+            on_progress(step / steps, Reading(f"step {step}: cross-entropy {losses[-1]:.3f}", **numbers))
     if held is None:
         kept, taken = (weight.detach(), float(log_scale.detach().exp())), steps
     return Association(*kept, tuple(losses), taken)

@@ -6,6 +6,7 @@ The problem is convex and smooth; it is solved with L-BFGS in double precision u
 probe is this head on its own, the residual of a hybrid is this head on top of the concepts' logits.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from cbm.progress import OnProgress, part, silent
+from cbm.progress import OnProgress, Reading, part, silent
 
 RIDGES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 STEPS = 500  # of L-BFGS; a step is one to two gradients
@@ -129,6 +130,7 @@ class _Problem:
     ridge: float
     on_progress: OnProgress
     steps: int = 0
+    loss: float = math.inf
 
     def __call__(self, flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         n, c = self.offset.shape
@@ -140,13 +142,14 @@ class _Problem:
         slope = log_p.exp()
         slope[torch.arange(n), self.y] -= 1
         slope /= n
+        self.loss = loss
         gradient = torch.cat([slope.T @ self.x + self.ridge * weight, slope.sum(0)[:, None]], dim=1)
         return loss, gradient.flatten().numpy()
 
     def step(self, flat: NDArray[np.float64]) -> None:
         self.steps += 1
         done = self.steps / (self.steps + 30)  # nobody knows how many steps are left
-        self.on_progress(done, f"ridge {self.ridge:g}: step {self.steps}")
+        self.on_progress(done, Reading(f"ridge {self.ridge:g}: step {self.steps}", loss=self.loss))
 
 
 def _flat(head: DenseHead, mean: Float[Tensor, "d"], scale: float) -> NDArray[np.float64]:

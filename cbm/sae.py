@@ -91,9 +91,11 @@ def activate(read: Float[Tensor, "n h"], kind: Kind, k: int) -> Float[Tensor, "n
 
 @dataclass(frozen=True)
 class Step:
-    """What a batch says: the loss of each embedding, the gradient of their mean, and how often each atom was used."""
+    """What a batch says: the loss of each embedding, the squared length of what it misses, the gradient of their mean
+    loss, and how often each atom was used."""
 
     losses: Float[Tensor, "n"]
+    missed: Float[Tensor, "n"]
     encoder: Float[Tensor, "h d"]
     bias: Float[Tensor, "h"]
     decoder: Float[Tensor, "h d"]
@@ -128,8 +130,10 @@ def gradients(dictionary: Dictionary, x: Float[Tensor, "n d"], *, l1: float) -> 
     else:
         through = replace(few, values=back[few.rows, few.columns])
         radial, encoder, total = few.transposed_times(down), through.transposed_times(inside), through.sums()
+    squared = missed.square().sum(1)
     return Step(
-        losses=missed.square().sum(1) + l1 * codes.sum(1),
+        losses=squared + l1 * codes.sum(1),
+        missed=squared,
         encoder=encoder,
         bias=total,
         decoder=radial - dictionary.decoder * (dictionary.decoder * radial).sum(1, keepdim=True),

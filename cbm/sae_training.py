@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cbm.errors import DataError, ModelError
-from cbm.progress import OnProgress, silent
-from cbm.sae import ROWS_AT_ONCE, Dictionary, Kind, calibrated, gradients, losses
+from cbm.progress import OnProgress, Reading, silent
+from cbm.sae import ROWS_AT_ONCE, Dictionary, Kind, Step, calibrated, gradients, losses
 
 WEIGHTS = ("encoder", "bias", "decoder", "centre")
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam keeps of each
@@ -93,11 +93,13 @@ def train_sae(
     if checkpoint is not None and checkpoint.exists():
         training.restore(checkpoint, key)
     while training.epoch < config.epochs:
-        on_progress(training.epoch / config.epochs, f"epoch {training.epoch + 1} of {config.epochs}")
+        on_progress(
+            training.epoch / config.epochs, Reading(f"epoch {training.epoch + 1} of {config.epochs}", **training.told)
+        )
         training.run_epoch(x, centre, scale)
         if checkpoint is not None:
             training.save(checkpoint, key)
-    on_progress(1.0, f"{config.width:,} atoms")
+    on_progress(1.0, Reading(f"{config.width:,} atoms", **training.told))
     return _in_units_of(x, training.dictionary, centre, scale)
 
 
@@ -124,23 +126,34 @@ class Training:
             }  # fmt: skip
         self.used = torch.zeros(len(start), dtype=torch.int64)
         self.epoch = 0
+        self.told: dict[str, float] = {}
 
-    def step(self, x: Float[Tensor, "n d"]) -> float:
-        """One step of Adam; the mean loss before it."""
+    def step(self, x: Float[Tensor, "n d"]) -> Step:
+        """One step of Adam; what the batch said before it."""
         found = gradients(self.dictionary, x, l1=self._l1)
         for name, weight in self._weights().items():
             weight.grad = getattr(found, name)
         self.adam.step()
         normalize(self.dictionary.decoder, dim=1, out=self.dictionary.decoder)
         self.used += found.used
-        return float(found.losses.mean())
+        return found
 
     def run_epoch(self, x: Float[Tensor, "n d"], centre: Float[Tensor, "d"], scale: float) -> None:
         """All embeddings once, in an order of this epoch's own; then dead atoms are drawn again, if it is time."""
         order = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.epoch + 1)
+        sums, used = torch.zeros(2), torch.zeros_like(self.used)
         for rows in torch.split(torch.randperm(len(x), generator=order), self.config.batch):
-            self.step((x[rows] - centre) / scale)
+            found = self.step((x[rows] - centre) / scale)
+            sums += torch.stack([found.losses.sum(), found.missed.sum()])
+            used += found.used
         self.epoch += 1
+        loss, missed = (sums / len(x)).tolist()  # of embeddings whose mean square length is 1
+        self.told = {
+            "loss": loss,
+            "explained_variance": 1 - missed,
+            "l0": float(used.sum()) / len(x),
+            "dead": float((used == 0).double().mean()),
+        }
         every = self.config.resample
         if self.epoch % every == 0 and self.epoch + every < self.config.epochs:
             self._draw_again(x, centre, scale, order)

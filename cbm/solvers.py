@@ -18,7 +18,7 @@ from cbm.newton.descent import descend
 from cbm.newton.losses import LOSSES
 from cbm.newton.losses import LossName as LossName
 from cbm.newton.problem import Penalty, Problem, centred_problem
-from cbm.progress import OnProgress, silent
+from cbm.progress import OnProgress, Reading, silent
 from cbm.sparsity import SMALLEST_WEIGHT, Truncation, effective_concepts, strongest
 
 Factors = tuple[Float[Tensor, "n d"], Float[Tensor, "d k"]]
@@ -168,7 +168,7 @@ def elastic_net_path(
         warm = path[-1] if path else None
         path.append(_solve(problem, present, classes, lam, alpha, loss, tolerance, warm, silent))
         reached = path[-1].nec / max(nec) if lams is None else (i + 1) / len(lams)
-        on_progress(min(1.0, reached), f"{path[-1].nec:.1f} concepts a class")
+        on_progress(min(1.0, reached), Reading(f"{path[-1].nec:.1f} concepts a class", nec=path[-1].nec))
         if lams is None and reached >= 1:
             break
     return path

@@ -9,6 +9,7 @@ from app.charts.curves import curves
 from app.charts.dots import aurocs, before_after, concept_map, group_dots, tick
 from app.charts.flows import confusion, sankey, sankey_nodes
 from app.charts.frame import LOWERS, MINUS, NEUTRAL, RAISES, label, signed, spoken
+from app.charts.training import training
 
 __all__ = [
     "LOWERS",
@@ -29,5 +30,6 @@ __all__ = [
     "signed",
     "spoken",
     "tick",
+    "training",
     "waterfall",
 ]

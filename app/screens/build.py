@@ -9,6 +9,7 @@ from app import store, ui
 from app.datasets import DatasetRow
 from app.models import ModelRow
 from app.ui.form import as_settings, option_form, options_held, title_of
+from app.ui.learning import curves_of_model
 from app.ui.measured import against_controls, all_metrics, measured_on, summary, verdict
 from app.ui.work import following, start
 from cbm.errors import UsageError
@@ -181,6 +182,7 @@ def models(rows: list[ModelRow]) -> None:
             if more.open:
                 with more:
                     all_metrics(row)
+                    curves_of_model(row.name, row.dataset or "", key=f"curves_{row.fingerprint[:10]}")
                     options = row.recipe.get("options", {})
                     st.caption("Options: " + (", ".join(f"{title_of(k)} {v}" for k, v in options.items()) or "none"))
                     st.caption(f"Fitted on {row.recipe.get('images', 0):,} images; fingerprint {row.fingerprint[:16]}")

@@ -7,6 +7,7 @@ import streamlit as st
 
 from app import jobs
 from app.jobs import JobRow
+from app.ui.learning import training_curves
 from app.ui.loaded import workspace
 from app.ui.pieces import FOLDER, callback, edge, screen_exists
 from app.ui.selection import parameters, select
@@ -104,6 +105,8 @@ def job_line(row: JobRow, *, key: str, detail: bool = True) -> None:
                 st.markdown(f"**{escape(job_title(row), 120)}** :gray[job {row.id}]")
             _actions(row, key=key)
         _progress(row)
+        if row.state == "running":
+            training_curves(row.id, key=key)
         if detail:
             _detail(row, key=key)
 
@@ -143,6 +146,8 @@ def _detail(row: JobRow, *, key: str) -> None:
                          key=f"{key}_log_{row.id}")  # fmt: skip
     if opened.open:
         with opened:
+            if row.state != "running":
+                training_curves(row.id, key=key)
             lines = jobs.log_tail(workspace(), row.id, 40)
             st.code("\n".join(lines) or "nothing printed yet", language=None, wrap_lines=True, height=240)
             st.json(row.params, expanded=True)

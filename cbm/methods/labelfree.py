@@ -18,7 +18,7 @@ from cbm.errors import DataError
 from cbm.holdout import fitting_and_held_out
 from cbm.methods import Method, Need, posthoc, resolved
 from cbm.model import ConceptModel
-from cbm.progress import OnProgress, part, silent
+from cbm.progress import OnProgress, Reading, part, silent
 from cbm.training_set import TrainingSet, fitting_split
 
 EVERY = 25  # steps between two looks at the held-out images
@@ -117,7 +117,10 @@ def learn_projection(
             found = cos_cubed(outside @ now.T, held[1])
             better = found > best + 1e-4
             best, kept = torch.where(better, found, best), torch.where(better[:, None], now, kept)
-            on_progress(step / max(steps, 1), f"step {step}: mean agreement {float(best.mean()):.3f}")
+            agreement = float(best.mean())
+            on_progress(
+                step / max(steps, 1), Reading(f"step {step}: mean agreement {agreement:.3f}", agreement=agreement)
+            )
             if not bool(better.any()):
                 break
         if step < steps:

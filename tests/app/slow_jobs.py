@@ -11,7 +11,7 @@ from unittest.mock import patch
 from app import tasks
 from app.workspace import Workspace
 from cbm.errors import DataError
-from cbm.progress import OnProgress
+from cbm.progress import OnProgress, Reading
 
 Params = Mapping[str, Any]
 
@@ -23,6 +23,17 @@ def count(ws: Workspace, params: Params, on_progress: OnProgress) -> dict[str, A
         time.sleep(params.get("seconds", 0.01))
     print("counted to", params["steps"])
     return {"steps": params["steps"]}
+
+
+def learn(ws: Workspace, params: Params, on_progress: OnProgress) -> dict[str, Any]:
+    """Tell a loss that halves with every step, and die once on the way if `file` is given and not there yet."""
+    for i in range(params["steps"]):
+        on_progress(i / params["steps"], Reading(f"step {i}", loss=0.5**i, **{"accuracy/val": i / params["steps"]}))
+    if "file" in params and not Path(params["file"]).exists():
+        Path(params["file"]).touch()
+        time.sleep(0.2)  # until the readings have left the pipe
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {}
 
 
 def deaf(ws: Workspace, params: Params, on_progress: OnProgress) -> dict[str, Any]:
@@ -67,4 +78,4 @@ def embed_slowly(ws: Workspace, params: Params, on_progress: OnProgress) -> dict
         return tasks.run(ws, "embed", {"dataset": params["dataset"], "encoder": "test:colour"}, on_progress)
 
 
-tasks.TASKS.update({job.__name__: job for job in (count, deaf, die, refuse, crash, hoard, embed_slowly)})
+tasks.TASKS.update({job.__name__: job for job in (count, learn, deaf, die, refuse, crash, hoard, embed_slowly)})

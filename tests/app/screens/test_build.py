@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from test_concepts import directions
 
-from app import jobs, store
+from app import jobs, readings, store
 from app.ui.form import as_settings, option_rows
 from app.workspace import Workspace
 from cbm.methods import methods, posthoc
@@ -102,3 +102,27 @@ def test_every_option_of_every_method_can_be_told(method: object) -> None:
 def test_options_become_settings_of_the_command() -> None:
     assert as_settings({"nec": None, "alpha": 0.5}) == ["--set", "nec=none", "--set", "alpha=0.5"]
     assert option_rows(posthoc.Config)[0][:3] == ("nec", "10", "1 to 10000 or none")
+
+
+def test_curves_are_drawn_while_a_job_runs_and_kept_with_the_model(
+    open_screen: Open, shore: Workspace, work: Work, words: Words
+) -> None:
+    job = jobs.enqueue(
+        shore, "fit", {"dataset": "shore", "encoder": "test:shore", "method": "m", "name": "shore-posthoc"}
+    )
+    claim = jobs.claim(shore, "test")
+    for i in range(3):
+        readings.keep(shore, job.id, i / 3, f"epoch {i}", {"explained_variance": i / 4, "accuracy/val": 0.5})
+
+    page = open_screen("build", dataset="shore")
+
+    assert not page.exception
+    assert "**Explained variance**" in words(page)
+    assert "val 0.5" in words(page)
+
+    jobs.succeed(shore, claim, {"model": "shore-posthoc"})
+    page = open_screen("build", dataset="shore")
+    assert "**Explained variance**" not in words(page)
+    page.session_state["more_shore-posthoc"] = True
+    page.run()
+    assert not page.exception
