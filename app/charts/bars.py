@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from app.charts.frame import NEUTRAL, RAISES, as_rows, colour, hover, label, percent, room, rows_figure, signed
+from app.charts.frame import LONGEST, NEUTRAL, RAISES, as_rows, colour, hover, label, percent, room, rows_figure, signed
+
+LOW = " (low)"  # a concept that contributes by being weak: its name alone would read as if it were there
 
 
 def bars(
@@ -13,6 +15,7 @@ def bars(
     axis: str,
     details: Sequence[str] = (),
     neutral: Sequence[str] = (),
+    low: Sequence[str] = (),
 ) -> go.Figure:
     """Signed horizontal bars, the first row on top: contributions to a logit, or weights of a class.
 
@@ -26,6 +29,8 @@ def bars(
         One line a row, shown on hover.
     neutral
         Names that are no concept (bias, rest) and are drawn in grey.
+    low
+        Names of concepts that the image shows less than the average one; their labels say so.
     """
     names, values = [name for name, _ in rows], [value for _, value in rows]
     colours = [NEUTRAL if name in neutral else colour(value) for name, value in rows]
@@ -41,18 +46,26 @@ def bars(
         hovertext=[hover(n, signed(v), d) for n, v, d in _zip_details(names, values, details)],
         hoverinfo="text",
     )
-    figure = rows_figure([bar], [label(name) for name in names], axis)
+    figure = rows_figure([bar], [_label(name, low) for name in names], axis)
     figure.update_layout(bargap=0.38)
     figure.update_xaxes(range=room(values), zeroline=True)
     return figure
 
 
 def waterfall(
-    bias: float, parts: Sequence[tuple[str, float]], *, rest: float, residual: float, logit: float, target: str
+    bias: float,
+    parts: Sequence[tuple[str, float]],
+    *,
+    rest: float,
+    residual: float,
+    logit: float,
+    target: str,
+    low: Sequence[str] = (),
 ) -> go.Figure:
     """How a logit adds up: bias, then each concept, then the other concepts and the residual, then the sum.
 
     Parts that are zero (no residual, nothing left over) are left out; every row starts where the one above ended.
+    Labels of concepts in `low` say that the image shows them less than the average one.
     """
     ends = [("rest of the concepts", rest), ("residual", residual)]
     steps = [("bias", bias), *parts, *[(name, value) for name, value in ends if value != 0]]
@@ -85,7 +98,7 @@ def waterfall(
                 y1=position + 0.69,
                 line={"color": NEUTRAL, "width": 1, "dash": "dot"},
             )
-    as_rows(figure, [label(name) for name in names], "logit")
+    as_rows(figure, [_label(name, low) for name in names], "logit")
     running = [0.0]
     for _, value in steps:
         running.append(running[-1] + value)
@@ -111,6 +124,10 @@ def shares(rows: Sequence[tuple[str, float]], *, axis: str) -> go.Figure:
     figure.update_layout(bargap=0.38)
     figure.update_xaxes(range=[0, 1.22], tickformat=".0%", tickvals=[0, 0.5, 1])
     return figure
+
+
+def _label(name: str, low: Sequence[str]) -> str:
+    return f"{label(name, LONGEST - len(LOW))}{LOW}" if name in low else label(name)
 
 
 def _zip_details(names: Sequence[str], values: Sequence[float], details: Sequence[str]) -> list[tuple[str, float, str]]:

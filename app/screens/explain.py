@@ -11,6 +11,7 @@ from cbm.model import linear_head
 
 SHOWN = 10
 IMAGE, CLASS = "One image", "One class"
+LOW = " Where it says (low), the image shows the concept less than the average training image, and that is what counts."
 
 
 def one_image(scene: ui.Scene) -> None:
@@ -33,6 +34,7 @@ def decided(scene: ui.Scene, why: Explanation) -> None:
     used = [c for c in why.concepts if c.contribution] or list(why.concepts[:1])
     shown, others = used[:SHOWN], why.concepts[min(SHOWN, len(used)) :]
     parts, rest = [(c.name, c.contribution) for c in shown], sum(c.contribution for c in others)
+    low = [name for name in scene.model.concepts if below_average(scene, name)]
     views = ["What each concept adds", "How it adds up", *(["Where"] if ui.has_maps(scene) else [])]
     bars, adds_up, *where = st.tabs(views, key="why", bind="query-params")
     with bars:
@@ -40,14 +42,19 @@ def decided(scene: ui.Scene, why: Explanation) -> None:
             charts.bars(
                 parts,
                 axis=f"added to the logit of {charts.label(why.target)}",
-                details=[f"score on this image {charts.signed(c.score)}" for c in shown],
+                details=[
+                    f"score on this image {charts.signed(c.score)}" + (", below the average" if c.name in low else "")
+                    for c in shown
+                ],
+                low=low,
             ),
             alt=f"What speaks for and against {why.target}: {charts.spoken(parts)}",
             key="contributions",
             table=pd.DataFrame(
                 [(c.name, c.score, c.contribution) for c in why.concepts], columns=["concept", "score", "contribution"]
             ),
-            note=f"The other {len(others)} concepts add {charts.signed(rest)} together. Click a bar to see its concept.",
+            note=f"The other {len(others)} concepts add {charts.signed(rest)} together. Click a bar to see its concept."
+            + (LOW if any(c.name in low for c in shown) else ""),
             on_select="rerun",
         )
         if clicked and clicked[0].get("customdata") in scene.model.concepts:
@@ -55,7 +62,9 @@ def decided(scene: ui.Scene, why: Explanation) -> None:
     with adds_up:
         sums = [("bias", why.bias), *parts, ("other concepts", rest), ("residual", why.residual), ("logit", why.logit)]
         ui.chart(
-            charts.waterfall(why.bias, parts, rest=rest, residual=why.residual, logit=why.logit, target=why.target),
+            charts.waterfall(
+                why.bias, parts, rest=rest, residual=why.residual, logit=why.logit, target=why.target, low=low
+            ),
             alt=f"The logit {charts.signed(why.logit)} of {why.target} as a sum that starts at the bias",
             key="waterfall",
             table=ui.table(sums, ["part", "adds"]),
@@ -65,6 +74,12 @@ def decided(scene: ui.Scene, why: Explanation) -> None:
         with tab:
             if tab.open:  # the encoder takes seconds to load
                 ui.concept_maps(scene, why)
+
+
+def below_average(scene: ui.Scene, name: str) -> bool:
+    """Whether the image shows a concept less than the training images do on average."""
+    k = scene.model.concept(name)
+    return float(scene.outcome.scores[scene.image, k]) < float(scene.ranges.mean[k])
 
 
 def concept_images(scene: ui.Scene, why: Explanation) -> None:

@@ -176,8 +176,9 @@ def slider(scene: ui.Scene, image: str, name: str, moved: dict[str, float]) -> N
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         with st.container(gap=None, width="stretch"):
             mark = ":material/edit: " if name in moved else ""
+            st.markdown(f"{mark}**{ui.escape(name)}** :gray[model {charts.signed(model)}]")
             st.slider(
-                f"{mark}**{ui.escape(name)}** :gray[model {charts.signed(model)}]",
+                f"{name}, model {charts.signed(model)}",  # read aloud as it is, Markdown included
                 low,
                 high,
                 step=(high - low) / 200,
@@ -185,6 +186,7 @@ def slider(scene: ui.Scene, image: str, name: str, moved: dict[str, float]) -> N
                 key=f"score|{key}",
                 on_change=slid,
                 args=(scene, image, name, f"score|{key}"),
+                label_visibility="collapsed",
             )
             st.image(
                 charts.tick((model - low) / (high - low)), width="stretch", alt=f"The model says {charts.signed(model)}"

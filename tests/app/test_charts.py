@@ -123,6 +123,24 @@ def test_spoken_names_the_first_values():
     assert charts.spoken([("a", 1.0), ("b", -2.0)], most=1) == "a +1.00"
 
 
+def test_a_concept_that_is_weak_here_does_not_read_as_if_it_were_there():
+    rows = [
+        ("land background", 1.5),
+        ("a name that is much too long for the room that a label has", 1.0),
+        ("water", 1.0),
+    ]
+
+    bars = charts.bars(rows, axis="", low=[name for name, _ in rows[:2]])
+    sums = charts.waterfall(0.0, rows, rest=0.0, residual=0.0, logit=3.5, target="tern", low=["land background"])
+
+    labels = list(bars.layout.yaxis.ticktext)
+    assert (labels[0], labels[2]) == ("land background (low)", "water")
+    assert labels[1].endswith("… (low)")
+    assert len(labels[1]) <= 34
+    assert "land background (low)" in sums.layout.yaxis.ticktext
+    assert bars.data[0].customdata[0] == "land background"
+
+
 def test_a_tick_is_where_the_value_is_and_stays_on_the_slider():
     middle, beyond = charts.tick(0.5), charts.tick(7.0)
 

@@ -24,7 +24,7 @@ def test_an_image_shows_its_verdict_and_what_each_concept_adds(
     assert "Predicted **crow**" in words(page)
     assert "shifted, on land" in words(page).replace("\\", "")
     bars = next(f for f in [figure(page, i) for i in range(3)] if "logit of crow" in str(f["layout"]["xaxis"]["title"]))
-    assert bars["layout"]["yaxis"]["ticktext"][0] == "water"
+    assert bars["layout"]["yaxis"]["ticktext"][0] == "water (low)"  # what speaks for a crow is that there is little
     assert bars["data"][0]["text"][0] == "+2.50"
 
 

@@ -109,3 +109,11 @@ def test_ask_next_sets_what_the_answer_stands_for(open_screen: Open, annotated: 
 
 def test_nothing_is_asked_where_nobody_annotated(open_screen: Open, shore: Workspace, words: Words) -> None:
     assert "Ask next" not in words(open_screen("intervene", image=IMAGE))
+
+
+def test_a_slider_is_read_aloud_without_markdown(open_screen: Open, shore: Workspace) -> None:
+    page = open_screen("intervene", image=IMAGE)
+
+    slider = page.slider(key=WATER)
+    assert slider.label.startswith("water, model ")
+    assert not set(slider.label) & set("*:[]")

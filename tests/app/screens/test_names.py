@@ -39,7 +39,8 @@ def test_hostile_names_are_escaped_everywhere(
 
     rendered = [*page.markdown, *page.caption, *page.subheader, *page.success, *page.info, *page.warning]
     texts = [str(part.value) for part in rendered] + [b.label for b in page.button] + [m.label for m in page.metric]
-    texts += [link.proto.label for link in page.get("page_link")] + [slider.label for slider in page.slider]
+    texts += [link.proto.label for link in page.get("page_link")]
+    texts += [s.label for s in page.slider if s.proto.label_visibility.value == 0]  # others are only read aloud
     assert not page.exception
     assert any("evil" in text for text in texts)
     bare = [re.sub(r"\\.", "", text) for text in texts]  # what is left when escaped letters are gone
