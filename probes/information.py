@@ -181,7 +181,7 @@ def _bins_within(scores: Float[Tensor, "n k"], strata: Int[Tensor, "n k"], bins:
         return binned(scores, bins)
     values = torch.zeros(scores.shape, dtype=torch.long)
     for j in range(scores.shape[1]):
-        for stratum in strata[:, j].unique():
+        for stratum in range(int(strata[:, j].max()) + 1):
             rows = strata[:, j] == stratum
             values[rows, j] = binned(scores[rows, j : j + 1], bins)[:, 0]
     return values
@@ -191,7 +191,8 @@ def _plug_in(values: Int[Tensor, "n k"], labels: Int[Tensor, "n"], strata: Int[T
     """I(value; label | stratum) of the counts as they are, in bits."""
     bins, groups = int(values.max()) + 1, int(strata.max()) + 1
     cells = one_hot(strata * bins + values, groups * bins).double()  # [n k g*b]
-    counts = torch.einsum("nkv,nc->kvc", cells, one_hot(labels).double()).unflatten(1, (groups, bins))  # [k g b c]
+    counts = torch.einsum("nkv,nc->kvc", cells, one_hot(labels).double())
+    counts = counts.reshape(len(counts), groups, bins, -1)  # [k g b c]
     joint = counts / len(labels)
     whole, by_label, by_value = joint.sum((2, 3), keepdim=True), joint.sum(2, keepdim=True), joint.sum(3, keepdim=True)
     ratio = joint * whole / (by_label * by_value).clamp(min=1e-300)
