@@ -87,10 +87,15 @@ class MergeConcepts:
 
 @dataclass(frozen=True)
 class TestTimeFix:
-    """Silence the concepts in `mask` and scale the weights of those in `amplify`, for every class at once."""
+    """Silence the concepts in `mask` and strengthen those in `amplify` by a factor, for every class at once.
+
+    A concept's distance from its `neutral` score is what is scaled: a silenced concept counts as if every image had
+    that score. Zero where none is given.
+    """
 
     mask: tuple[str, ...] = ()
     amplify: tuple[tuple[str, float], ...] = ()
+    neutral: tuple[tuple[str, float], ...] = ()
 
 
 Edit: TypeAlias = (
@@ -143,8 +148,8 @@ def _edited(model: ConceptModel, edit: Edit) -> ConceptModel:
             return _rename(model, concept, name)
         case MergeConcepts(concepts, name):
             return _merge(model, concepts, name)
-        case TestTimeFix(mask, amplify):
-            return _fix(model, mask, dict(amplify))
+        case TestTimeFix():
+            return _fix(model, edit)
 
 
 def describe(edit: Edit) -> str:
@@ -165,7 +170,7 @@ def describe(edit: Edit) -> str:
             return f"Rename “{concept}” to “{name}”"
         case MergeConcepts(concepts, name):
             return f"Merge {', '.join(f'“{c}”' for c in concepts)} into “{name}”"
-        case TestTimeFix(mask, amplify):
+        case TestTimeFix(mask, amplify, _):
             return f"Test-time fix: mask {len(mask)} and amplify {len(amplify)} concepts"
 
 
@@ -229,21 +234,21 @@ def _check_types(edit: Edit) -> None:
             fine = isinstance(value, bool)
         elif f.name in ("concepts", "mask"):
             fine = isinstance(value, tuple) and all(isinstance(v, str) for v in value)
-        elif f.name == "amplify":
-            fine = isinstance(value, tuple) and all(_is_gain(v) for v in value)
+        elif f.name in ("amplify", "neutral"):
+            fine = isinstance(value, tuple) and all(_is_number_by_name(v) for v in value)
         else:
             fine = isinstance(value, str) or (f.name == "class_" and value is None)
         if not fine:
             raise ModelError(f"the field {f.name} of the edit {type(edit).__name__} is {value!r}")
 
 
-def _is_gain(pair: object) -> bool:
+def _is_number_by_name(pair: object) -> bool:
     return isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], int | float)
 
 
 def _check_finite(edit: Edit) -> None:
     numbers = [v for v in vars(edit).values() if isinstance(v, float)]
-    numbers += [gain for _, gain in edit.amplify] if isinstance(edit, TestTimeFix) else []
+    numbers += [number for _, number in (*edit.amplify, *edit.neutral)] if isinstance(edit, TestTimeFix) else []
     if not all(math.isfinite(number) for number in numbers):
         raise ModelError(f"an edit needs a finite number: {describe(edit)}")
 
@@ -324,11 +329,14 @@ def _merge(model: ConceptModel, concepts: tuple[str, ...], name: str) -> Concept
     return _rename(kept, model.concepts[first], name)
 
 
-def _fix(model: ConceptModel, mask: tuple[str, ...], amplify: Mapping[str, float]) -> ConceptModel:
+def _fix(model: ConceptModel, fix: TestTimeFix) -> ConceptModel:
     head = linear_head(model)
-    gain = torch.ones(len(model.concepts))
-    for concept in mask:
+    gain, neutral = torch.ones(len(model.concepts)), torch.zeros(len(model.concepts))
+    for concept in fix.mask:
         gain[model.concept(concept)] = 0.0
-    for concept, factor in amplify.items():
+    for concept, factor in fix.amplify:
         gain[model.concept(concept)] *= factor
-    return replace(model, head=replace(head, weight=head.weight * gain))
+    for concept, score in fix.neutral:
+        neutral[model.concept(concept)] = score
+    bias = head.bias + head.weight @ ((1 - gain) * neutral)
+    return replace(model, head=replace(head, weight=head.weight * gain, bias=bias))

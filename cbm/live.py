@@ -56,10 +56,11 @@ class LiveLogits:
         model = apply(self.model, (edit,))
         scores = _edited_scores(self, edit)
         change, columns = _changed_weights(self, model, scores)
-        classes = torch.nonzero(change.any(1)).flatten()
+        bias = linear_head(model).bias - linear_head(self.model).bias
+        classes = torch.nonzero(change.any(1) | (bias != 0)).flatten()
         logits = self.logits.clone()
         if len(classes):
-            logits[classes] += change[classes] @ torch.stack(columns)
+            logits[classes] += bias[classes, None] + (change[classes] @ torch.stack(columns) if columns else 0.0)
         return LiveLogits(model, scores, logits, _updated(self.predictions, self.logits, logits, classes))
 
     def intervened(self, concept: str, value: float, images: Int[Tensor, "m"]) -> "LiveLogits":

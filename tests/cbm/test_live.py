@@ -21,6 +21,7 @@ EDITS = (
     edits.ScaleScore("concept 7", -1.5),
     edits.MergeConcepts(("concept 8", "concept 9", "concept 2"), "shape"),
     edits.TestTimeFix(("concept 10",), (("concept 11", 3.0),)),
+    edits.TestTimeFix(("concept 10",), (("concept 3", 2.0),), (("concept 10", 0.7), ("concept 3", -0.4))),
 )
 
 
