@@ -10,6 +10,7 @@ from typing import Any
 
 from app import store
 from app.fitting import build_bank, fit_model
+from app.measuring import measure_model
 from app.uploads import forget
 from app.workspace import Workspace
 from cbm.errors import UsageError, unknown
@@ -75,6 +76,7 @@ TASKS: dict[str, Task] = {
     "embed": embed_dataset,
     "bank": build_bank,
     "fit": fit_model,
+    "measure": measure_model,
 }
 
 

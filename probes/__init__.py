@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from probes.attention import attention_tap as attention_tap
+    from probes.calibration import reliability as reliability
     from probes.comparison import compare as compare
     from probes.corrections import true_scores as true_scores
     from probes.effective_concepts import nec_curve as nec_curve
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from probes.metrics import Evaluation as Evaluation
     from probes.metrics import evaluate as evaluate
     from probes.overlays import overlay_png as overlay_png
+    from probes.pairs import pairing as pairing
     from probes.tables import confusion as confusion
     from probes.tables import groups_table as groups_table
 
@@ -43,6 +45,8 @@ _HOME = {
     "intervention_curve": "interventions",
     "ask_next": "interventions",
     "nec_curve": "effective_concepts",
+    "pairing": "pairs",
+    "reliability": "calibration",
 }
 __all__ = list(_HOME)
 

@@ -60,7 +60,7 @@ def wilson(hits: int, n: int) -> Estimate:
 
 
 def bootstrap(
-    statistic: Statistic, n: int, *, seed: int = 0, resamples: int = RESAMPLES, high: float = 1.0
+    statistic: Statistic, n: int, *, seed: int = 0, resamples: int = RESAMPLES, low: float = 0.0, high: float = 1.0
 ) -> Estimate:
     """A statistic of `n` images with an interval from resampling them.
 
@@ -69,8 +69,8 @@ def bootstrap(
     statistic
         Takes counts `[b n]`, how often each image is in each resample, and returns one number a row. A row that has
         no value (a class without an image in it) is NaN and is left out.
-    high
-        The largest value that the statistic can take; the smallest is 0.
+    low, high
+        The smallest and the largest value that the statistic can take.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def bootstrap(
         return Estimate(value, value, value, n)
     spread = draws - draws.mean()
     lower, upper = (float(spread.quantile(q)) for q in (0.025, 0.975))
-    return Estimate(value, max(0.0, value + min(0.0, lower)), min(high, value + max(0.0, upper)), n)
+    return Estimate(value, max(low, value + min(0.0, lower)), min(high, value + max(0.0, upper)), n)
 
 
 def resampled_counts(n: int, *, seed: int, resamples: int) -> Iterator[Float[Tensor, "b n"]]:

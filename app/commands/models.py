@@ -239,25 +239,25 @@ def _register_compare(main: click.Group) -> None:
     @SPLIT
     @DATA
     @click.option("--all", "everything", is_flag=True, help="Also the metrics on which all models are the same.")
-    def compare(call: Call, models: tuple[str, ...], split: str, dataset: str | None, everything: bool) -> None:
-        """Show metrics of several models side by side.
+    @click.option("--no-anec", is_flag=True, help="Leave out ANEC, which solves a path of heads for each model.")
+    def compare(
+        call: Call, models: tuple[str, ...], split: str, dataset: str | None, everything: bool, no_anec: bool
+    ) -> None:
+        """Show metrics of several models side by side, and what sets them apart from the first.
 
-        Only those that differ; MODEL@BRANCH names a branch of a model's edits.
+        Only metrics that differ; MODEL@BRANCH names a branch of a model's edits. Each model's accuracy is tested against
+        the first one's on the same images: McNemar's test, exact, with Holm's correction over the models.
 
         \b
         Example:
           pellucid compare birds-posthoc birds-linear-probe --split shifted
         """
-        from probes.metrics import evaluate
+        from app.comparing import compared
 
-        items = []
-        for name in models:
-            data = data_of(call, name, dataset)
-            found = evaluate(model_at(call, name), data, split=split, controls=False).to_json()
-            items.append({"name": name, **found})
-        rows = _side_by_side(items, everything=everything)
+        found = compared(call.ws, models, split=split, dataset=dataset, anec=not no_anec, on_progress=call.progress)
+        rows = _side_by_side(found["items"], everything=everything)
         lines = table(rows, ("metric", *models), empty=f"on the {split} images nothing differs")
-        call.answer({"split": split, "items": items}, lines)
+        call.answer(found, lines + [_pair_line(pair) for pair in found["pairs"]])
 
 
 def model_at(call: Call, text: str) -> "ConceptModel":
@@ -320,6 +320,15 @@ def _option_line(option: dict[str, Any]) -> str:
     bounds = "" if option["low"] is None else f", {option['low']:g} to {option['high']:g}" if option["high"] else ""
     choices = ", one of " + ", ".join(option["choices"]) if option["choices"] else ""
     return f"{option['name']}={shown(option['default']) or 'none'}  {option['help']}{bounds}{choices}"
+
+
+def _pair_line(pair: dict[str, Any]) -> str:
+    gain, first, second = pair["difference"], pair["first"], pair["second"]
+    return (
+        f"{second} against {first} on {pair['n']:,} images: {gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f}); "
+        f"only {first} is right on {len(pair['only_first'])}, only {second} on {len(pair['only_second'])}; "
+        f"p {pair['p_value']:.2g}, corrected {pair['p_corrected']:.2g}"
+    )
 
 
 def _side_by_side(items: list[dict[str, Any]], *, everything: bool) -> list[dict[str, Any]]:

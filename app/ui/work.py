@@ -40,6 +40,7 @@ def job_title(row: JobRow) -> str:
         "import": lambda: f"Import {say['name']}",
         "embed": lambda: f"Embed {say['dataset']} with {say['encoder']}",
         "bank": lambda: f"Build the concepts {say['name']} from {say['source']}",
+        "measure": lambda: f"Measure {say['model']} on {say['split']}",
         "fit": lambda: f"Fit {say['method']} on {say['dataset']} as {say['name']}",
     }
     try:
@@ -89,6 +90,8 @@ def result_link(row: JobRow) -> None:
             extra={"bank": str(result["bank"]), "show": "Concepts"},
             dataset=str(row.params["dataset"]),
         )
+    elif row.kind == "measure" and "model" in result:
+        link("compare", "Compare it", extra={"on": str(row.params["split"])}, model=str(result["model"]))
     elif row.kind == "fit" and "model" in result:
         here = {"dataset": str(row.params["dataset"]), "model": str(result["model"])}
         link("explain", "Explain images with it", extra={}, **here)

@@ -265,10 +265,29 @@ def test_exported_explanations_add_up_in_every_row(built, tmp_path):
 def test_compare_shows_models_side_by_side(home):
     done(home, "train", "linear-probe", "tiles", "--encoder", "test:colour", "--name", "probe")
 
-    items = done(home, "compare", "tinted", "probe")["items"]
+    found = done(home, "compare", "tinted", "probe")
 
+    items, (pair,) = found["items"], found["pairs"]
     assert [item["name"] for item in items] == ["tinted", "probe"]
-    assert all("accuracy" in item["metrics"] for item in items)
+    assert (found["baseline"], found["correction"], pair["second"]) == ("tinted", "holm", "probe")
+    first, second = (item["metrics"]["accuracy"] for item in items)
+    assert pair["difference"]["value"] == pytest.approx(second["value"] - first["value"])
+    assert (
+        pair["n"] == first["n"] == pair["both"] + pair["neither"] + len(pair["only_first"]) + len(pair["only_second"])
+    )
+    assert {"anec_5", "anec_avg"} <= set(items[0]["metrics"])
+    assert items[1]["not_computed"]["anec_5"] == "the model has no concepts"
+    assert sum(one["accuracy"]["n"] for one in items[0]["reliability"]) == first["n"]
+
+
+def test_compare_tests_several_models_together_and_can_leave_anec_out(home):
+    done(home, "train", "linear-probe", "tiles", "--encoder", "test:colour", "--name", "probe")
+
+    found = done(home, "compare", "tinted", "probe", "tinted", "--no-anec")
+
+    assert [pair["p_corrected"] for pair in found["pairs"]][-1] == 1.0
+    assert found["pairs"][0]["p_corrected"] == min(1.0, 2 * found["pairs"][0]["p_value"])
+    assert "anec_5" in found["items"][0]["not_computed"]
 
 
 def test_every_method_states_needs_and_options(tmp_path):
