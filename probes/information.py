@@ -10,7 +10,6 @@ from math import log, log2
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from cbm.dense_heads import fit_dense
 from cbm.errors import DataError
@@ -189,11 +188,10 @@ def _bins_within(scores: Float[Tensor, "n k"], strata: Int[Tensor, "n k"], bins:
 
 def _plug_in(values: Int[Tensor, "n k"], labels: Int[Tensor, "n"], strata: Int[Tensor, "n k"]) -> Float[Tensor, "k"]:
     """I(value; label | stratum) of the counts as they are, in bits."""
-    bins, groups = int(values.max()) + 1, int(strata.max()) + 1
-    cells = one_hot(strata * bins + values, groups * bins).double()  # [n k g*b]
-    counts = torch.einsum("nkv,nc->kvc", cells, one_hot(labels).double())
-    counts = counts.reshape(len(counts), groups, bins, -1)  # [k g b c]
-    joint = counts / len(labels)
+    k, bins, groups, classes = values.shape[1], int(values.max()) + 1, int(strata.max()) + 1, int(labels.max()) + 1
+    cells = ((torch.arange(k) * groups + strata) * bins + values) * classes + labels[:, None]  # [n k]
+    counts = cells.flatten().bincount(minlength=k * groups * bins * classes).reshape(k, groups, bins, classes)
+    joint = counts.double() / len(labels)
     whole, by_label, by_value = joint.sum((2, 3), keepdim=True), joint.sum(2, keepdim=True), joint.sum(3, keepdim=True)
     ratio = joint * whole / (by_label * by_value).clamp(min=1e-300)
     return torch.where(joint > 0, joint * ratio.clamp(min=1e-300).log2(), 0.0).sum((1, 2, 3))

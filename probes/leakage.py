@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cbm.dense_heads import fit_dense
@@ -77,9 +77,16 @@ def task_leakage(
     Parisini et al., "Leakage and interpretability in concept-based models", arXiv 2504.14094, 2025 (CTL; here one
     concept at a time).
     """
-    rows = [_of_one(scores[:, j], present[:, j], labels, bins, seed) for j in range(scores.shape[1])]
-    ctl, beyond, p_values = (torch.tensor(column, dtype=torch.float64) for column in zip(*rows, strict=True))
-    return TaskLeakage(ctl, beyond, p_values)
+    found = torch.full((3, scores.shape[1]), torch.nan, dtype=torch.float64)
+    for columns in _alike(~present.isnan()):
+        known = ~present[:, columns[0]].isnan()
+        shown, own = (present[known][:, columns] >= 0.5).long(), labels[known]
+        both = shown.any(0) & ~shown.all(0)
+        there = entropy(own) if len(own) else 0.0
+        if there > 0 and bool(both.any()):
+            ctl, beyond, p_values = _leaks(scores[known][:, columns[both]], shown[:, both], own, bins, seed)
+            found[:, columns[both]] = torch.stack([ctl / there, beyond / there, p_values])
+    return TaskLeakage(*found)
 
 
 def interconcept_leakage(
@@ -239,19 +246,22 @@ def extra_bits(
     return Estimate(found.value + least, found.low + least, found.high + least, found.n)
 
 
-def _of_one(
-    score: Float[Tensor, "n"], present: Float[Tensor, "n"], labels: Int[Tensor, "n"], bins: int, seed: int
-) -> tuple[float, float, float]:
-    """CTL, what is told beyond the concept as a share of H(class), and the p-value of that."""
-    known = ~present.isnan()
-    shown, score, labels = (present[known] >= 0.5).long(), score[known], labels[known]
-    bits = entropy(labels) if len(labels) else 0.0
-    if bits == 0 or not 0 < int(shown.sum()) < len(shown):
-        return (float("nan"),) * 3
-    told = float(information_on_labels(score[:, None], labels, bins=bins, seed=seed).bits)
-    due = float(information_on_labels(shown[:, None].float(), labels, bins=2, seed=seed).bits)
-    beyond = information_on_labels(score[:, None], labels, given=shown[:, None], bins=bins, seed=seed)
-    return max(0.0, told - due) / bits, float(beyond.bits) / bits, float(beyond.p_values)
+def _alike(known: Bool[Tensor, "n k"]) -> list[Int[Tensor, "m"]]:
+    """Columns with the same known images, together; mostly all."""
+    columns: dict[bytes, list[int]] = {}
+    for j, column in enumerate(known.T):
+        columns.setdefault(column.numpy().tobytes(), []).append(j)
+    return [torch.tensor(group) for group in columns.values()]
+
+
+def _leaks(
+    scores: Float[Tensor, "n k"], shown: Int[Tensor, "n k"], labels: Int[Tensor, "n"], bins: int, seed: int
+) -> tuple[Float[Tensor, "k"], Float[Tensor, "k"], Float[Tensor, "k"]]:
+    """CTL and what is told beyond the concept, in bits, and the p-value of that."""
+    told = information_on_labels(scores, labels, bins=bins, seed=seed)
+    due = information_on_labels(shown.float(), labels, bins=2, seed=seed)
+    beyond = information_on_labels(scores, labels, given=shown, bins=bins, seed=seed)
+    return (told.bits - due.bits).clamp(min=0), beyond.bits, beyond.p_values
 
 
 def _log2_right(
