@@ -125,8 +125,7 @@ def nec_curve(
     until it has 30 concepts a class, and the first head with enough of them is cut to its largest weights. We then fit the
     weights that stay again, without the penalty that had shrunk them, and solve to a certified gap.
     """
-    _check(model)
-    how: How = "refit" if model.recipe.images > 0 and not model.edits else "cut"
+    how = how_measured(model)
     decisions = decide(model, data, split)
     scores = model.scores(decisions.data.x)
     heads = (
@@ -140,12 +139,19 @@ def nec_curve(
     return NecCurve(split, how, points, _mean(torch.stack(right, 1), seed))
 
 
-def _check(model: ConceptModel) -> None:
-    """Raise `ModelError` with the reason when accuracy at a number of concepts means nothing for this model."""
+def how_measured(model: ConceptModel) -> How:
+    """Whether heads are solved again for this model, which takes seconds, or its own head is cut, which takes none.
+
+    Raises
+    ------
+    ModelError
+        If accuracy at a number of concepts means nothing for it.
+    """
     if not model.concepts:
         raise ModelError("the model has no concepts")
     if linear_head(model).residual is not None:
         raise ModelError("the residual decides past the concepts, so their number says little")
+    return "refit" if model.recipe.images > 0 and not model.edits else "cut"
 
 
 def _refitted(

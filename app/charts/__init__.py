@@ -9,6 +9,7 @@ from app.charts.curves import curves
 from app.charts.dots import aurocs, before_after, concept_map, group_dots, tick
 from app.charts.flows import confusion, sankey, sankey_nodes
 from app.charts.frame import LOWERS, MINUS, NEUTRAL, RAISES, label, signed, spoken
+from app.charts.series import lines, rows_of_dots
 from app.charts.training import training
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "curves",
     "group_dots",
     "label",
+    "lines",
+    "rows_of_dots",
     "sankey",
     "sankey_nodes",
     "shares",

@@ -49,7 +49,7 @@ def curves(
     figure.update_xaxes(
         title={"text": across, "font": {"size": 12}}, gridcolor=FAINT, zeroline=False, rangemode="tozero"
     )
-    figure.update_yaxes(title={"text": axis, "font": {"size": 12}}, gridcolor=FAINT, zeroline=False, tickformat=".0%")
+    figure.update_yaxes(title={"text": axis, "font": {"size": 12}}, gridcolor=FAINT, zeroline=False, tickformat=".1~%")
     dressed(figure, height=400)
     figure.update_layout(
         showlegend=True,

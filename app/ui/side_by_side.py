@@ -1,41 +1,70 @@
-"""Several models on the same images: their numbers with intervals, and the images on which two of them differ."""
+"""Several models on the same images, loaded once: their numbers, what they decide, and how two of them differ."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import streamlit as st
 
-from app import cases, store
+from app import store
 from app.glossary import CONTROLS
 from app.models import ModelRow
 from app.ui.loaded import workspace
 from app.ui.measured import estimates, figure, title_of_metric
 from cbm.edits import dumps
+from cbm.errors import PellucidError
 
 if TYPE_CHECKING:
+    from cbm.model import ConceptModel
     from cbm.training_set import TrainingSet
+    from probes.effective_concepts import NecCurve
     from probes.intervals import Estimate
+    from probes.interventions import Curve
+    from probes.metrics import Evaluation
+    from probes.pairs import Pairing
+    from probes.tables import Decisions
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A model, with its edits, on one split."""
+class Contender:
+    """A model, with its edits, on one split.
 
+    Attributes
+    ----------
+    key
+        Differs whenever the model, the images or the split do.
+    numbers
+        What was measured, with controls where they are kept with the model.
+    """
+
+    key: str
     row: ModelRow
+    model: "ConceptModel"
+    decisions: "Decisions"
+    evaluation: "Evaluation"
     numbers: "dict[str, Estimate]"
 
-
-def measured(row: ModelRow, dataset: str, split: str) -> Measured:
-    """The numbers that were stored for a model without edits; else they are computed, without the controls."""
-    stored = {} if row.edits else estimates(row, split)
-    return Measured(
-        row, stored or _numbers(_key(row, dataset, split), workspace(), row.name, dataset, row.encoder, split)
-    )
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.row.name
 
 
-def differing(found: Sequence[Measured], *, everything: bool) -> list[tuple[str, ...]]:
+def contender(row: ModelRow, dataset: str, split: str) -> Contender:
+    """A model on a split. Kept numbers are of the model without edits; of an edited one they are measured now."""
+    script = dumps(store.history(workspace(), row.name).edits) if row.edits else ""
+    key = f"{workspace().settings.home}|{row.fingerprint}|{script}|{dataset}|{split}"
+    model, decisions, evaluation = _decided(key, workspace(), row.name, dataset, row.encoder, split)
+    kept = {} if row.edits else estimates(row, split)
+    return Contender(key, row, model, decisions, evaluation, {**evaluation.metrics, **kept})
+
+
+def images(one: Contender, dataset: str) -> "TrainingSet":
+    """All images of the data set as the model's encoder sees them."""
+    return _images(f"{workspace().settings.home}|{dataset}|{one.row.encoder}", workspace(), dataset, one.row.encoder)
+
+
+def differing(found: Sequence[Contender], *, everything: bool) -> list[tuple[str, ...]]:
     """A row a metric: its title, then each model's number; those on which all agree only on request."""
     names = dict.fromkeys(name for one in found for name in one.numbers)
     rows = []
@@ -47,41 +76,36 @@ def differing(found: Sequence[Measured], *, everything: bool) -> list[tuple[str,
     return rows
 
 
-@dataclass(frozen=True)
-class Pair:
-    """How two models decide the same images: counts, and ids of the images that only one of them gets right."""
-
-    both: int
-    neither: int
-    only_first: tuple[str, ...]
-    only_second: tuple[str, ...]
-
-    @property
-    def p_value(self) -> float:
-        """Chance that the images decided differently split so unevenly, were both models equally good (McNemar, exact)."""
-        from scipy.stats import binomtest
-
-        wins, losses = len(self.only_first), len(self.only_second)
-        return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
-
-
-def pair(first: ModelRow, second: ModelRow, dataset: str, split: str) -> Pair:
+def pair(first: Contender, second: Contender) -> "Pairing":
     """Compare the decisions of two models image by image."""
-    right, ids = _right(_key(first, dataset, split), workspace(), first.name, dataset, first.encoder, split)
-    other, others = _right(_key(second, dataset, split), workspace(), second.name, dataset, second.encoder, split)
-    place = {id: position for position, id in enumerate(others)}
-    shared = [(bool(right[i]), bool(other[place[id]]), id) for i, id in enumerate(ids) if id in place]
-    return Pair(
-        both=sum(a and b for a, b, _ in shared),
-        neither=sum(not a and not b for a, b, _ in shared),
-        only_first=tuple(id for a, b, id in shared if a and not b),
-        only_second=tuple(id for a, b, id in shared if b and not a),
-    )
+    return _pair(f"{first.key}|{second.key}", first, second)
 
 
-def _key(row: ModelRow, dataset: str, split: str) -> str:
-    script = dumps(store.history(workspace(), row.name).edits) if row.edits else ""
-    return f"{workspace().settings.home}|{row.fingerprint}|{script}|{dataset}|{split}"
+def few_concepts(one: Contender, dataset: str) -> "NecCurve | None":
+    """Accuracy against the number of effective concepts: as kept, or cut now; `None` when heads have yet to be solved.
+
+    Raises
+    ------
+    ModelError
+        If it means nothing for this model.
+    """
+    from app.measuring import kept_curve
+    from probes.effective_concepts import how_measured
+
+    split = one.evaluation.split
+    how = how_measured(one.model)
+    kept = kept_curve(one.row, split)
+    if kept is not None:
+        return kept
+    return _cut(one.key, one, images(one, dataset)) if how == "cut" else None
+
+
+def corrected(one: Contender, dataset: str, policy: str, edge: float, steps: int) -> "Curve | str":
+    """Accuracy after corrections by a policy, or why there is none for this model."""
+    try:
+        return _corrected(f"{one.key}|{policy}|{edge}|{steps}", one, images(one, dataset), policy, edge, steps)
+    except PellucidError as error:
+        return error.message
 
 
 @st.cache_resource(show_spinner=False, max_entries=4, ttl="1h")
@@ -89,19 +113,34 @@ def _images(key: str, _ws: store.Workspace, dataset: str, encoder: str) -> "Trai
     return store.training_set(_ws, dataset, encoder)
 
 
-@st.cache_data(show_spinner="Measuring …", max_entries=64)
-def _numbers(
+@st.cache_resource(show_spinner="Measuring …", max_entries=32, ttl="1h")
+def _decided(
     key: str, _ws: store.Workspace, model: str, dataset: str, encoder: str, split: str
-) -> "dict[str, Estimate]":
+) -> "tuple[ConceptModel, Decisions, Evaluation]":
     from probes.metrics import evaluate
+    from probes.tables import decide
 
     data = _images(f"{_ws.settings.home}|{dataset}|{encoder}", _ws, dataset, encoder)
-    return evaluate(store.model(_ws, model), data, split=split, controls=False).metrics
+    value = store.model(_ws, model)
+    return value, decide(value, data, split), evaluate(value, data, split=split, controls=False)
 
 
-@st.cache_data(show_spinner=False, max_entries=64)
-def _right(
-    key: str, _ws: store.Workspace, model: str, dataset: str, encoder: str, split: str
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    data = _images(f"{_ws.settings.home}|{dataset}|{encoder}", _ws, dataset, encoder).split(split)
-    return ~cases.outcome(store.model(_ws, model), data).wrong, data.ids
+@st.cache_resource(show_spinner=False, max_entries=64, ttl="1h")
+def _pair(key: str, _first: Contender, _second: Contender) -> "Pairing":
+    from probes.pairs import pairing
+
+    return pairing(_first.decisions, _second.decisions, (_first.model.classes, _second.model.classes))
+
+
+@st.cache_resource(show_spinner=False, max_entries=32, ttl="1h")
+def _cut(key: str, _one: Contender, _data: "TrainingSet") -> "NecCurve":
+    from probes.effective_concepts import nec_curve
+
+    return nec_curve(_one.model, _data, split=_one.evaluation.split)
+
+
+@st.cache_resource(show_spinner="Correcting concepts …", max_entries=32, ttl="1h")
+def _corrected(key: str, _one: Contender, _data: "TrainingSet", policy: str, edge: float, steps: int) -> "Curve":
+    from probes.interventions import intervention_curve
+
+    return intervention_curve(_one.model, _data, policy=policy, split=_one.evaluation.split, edge=edge, steps=steps)
