@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from probes.attention import attention_tap as attention_tap
+    from probes.attentive import train_attentive as train_attentive
     from probes.calibration import reliability as reliability
     from probes.comparison import compare as compare
     from probes.corrections import true_scores as true_scores
     from probes.effective_concepts import nec_curve as nec_curve
+    from probes.head_effects import effects_of_heads as effects_of_heads
+    from probes.head_gates import learn_gates as learn_gates
+    from probes.head_statistics import statistics_of_heads as statistics_of_heads
+    from probes.heads import ablate_heads as ablate_heads
+    from probes.heads import michel_importance as michel_importance
     from probes.intervals import Estimate as Estimate
     from probes.interventions import ask_next as ask_next
     from probes.interventions import intervention_curve as intervention_curve
+    from probes.layers import linear_probes as linear_probes
     from probes.localisation import pointing_game as pointing_game
     from probes.localisation import relevance_mass as relevance_mass
     from probes.maps import ConceptMap as ConceptMap
@@ -39,6 +46,13 @@ _HOME = {
     "ConceptMap": "maps",
     "overlay_png": "overlays",
     "attention_tap": "attention",
+    "statistics_of_heads": "head_statistics",
+    "effects_of_heads": "head_effects",
+    "ablate_heads": "heads",
+    "michel_importance": "heads",
+    "learn_gates": "head_gates",
+    "linear_probes": "layers",
+    "train_attentive": "attentive",
     "pointing_game": "localisation",
     "relevance_mass": "localisation",
     "true_scores": "corrections",
