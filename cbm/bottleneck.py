@@ -149,6 +149,11 @@ class ReluBottleneck:
         scores = torch.addmm(self.bias, codes, self.weight.T)
         return scores if clamp is None else torch.where(clamp.mask, clamp.values, scores)
 
+    def directions(self, x: Float[Tensor, "d"]) -> Float[Tensor, "k d"]:
+        """As in the linear bottleneck, with the atoms that are active on this image; what they add to it is constant."""
+        active = self.atoms @ x + self.offsets > self.thresholds
+        return (self.weight * active) @ self.atoms
+
 
 def _check_width(x: Float[Tensor, "n d"], rows: Float[Tensor, "m e"]) -> None:
     if x.shape[1] != rows.shape[1]:

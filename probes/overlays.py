@@ -41,14 +41,26 @@ def overlay_png(map: ConceptMap, image: Image.Image, *, scale: float, opacity: f
 
 
 def sheet_png(
-    maps: Sequence[ConceptMap], image: Image.Image, *, scale: float, opacity: float = 0.8, size: int = SIZE
+    rows: Sequence[Sequence[ConceptMap]],
+    image: Image.Image,
+    *,
+    scales: Sequence[float],
+    opacity: float = 0.8,
+    size: int = SIZE,
 ) -> bytes:
-    """A PNG of the image and then all maps, from left to right; parameters as in `overlay_png`."""
-    tiles = [_fitted(image.convert("RGB"), size), *(_overlay(map, image, scale, opacity, size) for map in maps)]
-    wide, high = tiles[0].size
-    sheet = Image.new("RGB", (len(tiles) * (wide + GAP) - GAP, high), (255, 255, 255))
-    for place, tile in enumerate(tiles):
-        sheet.paste(tile, (place * (wide + GAP), 0))
+    """A PNG of the image and then the maps, from left to right, a row and a scale for each method.
+
+    The other parameters and what is raised are those of `overlay_png`.
+    """
+    frame = _fitted(image.convert("RGB"), size)
+    pairs = zip(rows, scales, strict=True)
+    drawn = [[frame, *(_overlay(map, image, scale, opacity, size) for map in row)] for row, scale in pairs]
+    wide, high = frame.size
+    across = max(len(row) for row in drawn)
+    sheet = Image.new("RGB", (across * (wide + GAP) - GAP, len(drawn) * (high + GAP) - GAP), (255, 255, 255))
+    for line, row in enumerate(drawn):
+        for place, tile in enumerate(row):
+            sheet.paste(tile, (place * (wide + GAP), line * (high + GAP)))
     return _png(sheet)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cbm.training_set import TrainingSet
 
 MOST = 8  # maps, when no concept is named
+MAP_METHODS = ("decomposition", "dense", "gradcam", "relevance", "rollout", "integrated-gradients", "occlusion")
 
 
 def register(main: click.Group) -> None:
@@ -33,16 +34,29 @@ def probe() -> None:
 @click.option(
     "--concept", "concepts", multiple=True, help="Which; repeatable. Else the 8 that add most to the decision."
 )
+@click.option(
+    "--method",
+    "methods",
+    type=click.Choice(MAP_METHODS),
+    multiple=True,
+    default=("decomposition",),
+    show_default=True,
+    help="How the maps are made; repeatable.",
+)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A PNG: the image, then a map a concept.")
-def maps(call: Call, model: str, image: str, concepts: tuple[str, ...], out: Path | None) -> None:
-    """Show where in an image the scores of concepts come from.
+def maps(
+    call: Call, model: str, image: str, concepts: tuple[str, ...], methods: tuple[str, ...], out: Path | None
+) -> None:
+    """Show where in an image concepts are, or where their scores come from.
 
-    IMAGE is a file, or the id of an image of the model's data set. What the places add and the rest sum to the score;
-    with --json, `values` holds what each place adds, rows from the top.
+    IMAGE is a file, or the id of an image of the model's data set. In a decomposition, what the places add and the rest
+    sum to the score. With --json, `values` holds a number a place, rows from the top; `scale` is what a method's maps
+    show in full colour. In the PNG each method is a row.
 
     \b
-    Example:
+    Examples:
       pellucid probe maps birds-posthoc test-000003 --concept "black bill" --out maps.png
+      pellucid probe maps birds-posthoc test-000003 --method decomposition --method occlusion --out maps.png
     """
     from app import store
     from app.files import write_bytes
@@ -55,18 +69,27 @@ def maps(call: Call, model: str, image: str, concepts: tuple[str, ...], out: Pat
     value, row = model_at(call, model), store.model_row(call.ws, reference(model)[0])
     data = None if row.dataset is None else store.training_set(call.ws, row.dataset, row.encoder)
     names, picture = concepts or _deciding(call, value, model, image), open_image(_file(call, row.dataset, data, image))
-    encoder = store.load_encoder(call.ws, row.encoder)
-    found, scale = concept_maps(value, encoder, picture, names), _scale(value, data)
+    encoder, found, scales = store.load_encoder(call.ws, row.encoder), [], {}
+    for method in dict.fromkeys(methods):
+        found.append(concept_maps(value, encoder, picture, names, method=method))
+        scales[method] = _scale(value, data, method)
     if out is not None:
-        write_bytes(out, sheet_png(found, encoder.preprocessing.frame(picture), scale=scale))
-    columns = ("concept", "score", "places", "rest")
-    rows = [dict(zip(columns, (m.concept, m.score, float(m.values.sum()), m.rest), strict=True)) for m in found]
-    written = (
-        [] if out is None else [f"{out}: the image, then these maps; full colour is {scale:.3g} or more in a place"]
-    )
+        write_bytes(out, sheet_png(found, encoder.preprocessing.frame(picture), scales=list(scales.values())))
+    maps = [m for row_ in found for m in row_]
+    columns = ("method", "concept", "score", "places", "rest")
+    rows = [(m.method, m.concept, m.score, float(m.values.sum()), "" if m.rest is None else m.rest) for m in maps]
+    shown = ", ".join(f"{scale:.3g} or more for {method}" for method, scale in scales.items())
+    written = [] if out is None else [f"{out}: the image, then these maps; full colour in a place is {shown}"]
     call.answer(
-        {"model": model, "image": image, "scale": scale, "out": out, "items": [m.to_json() for m in found]},
-        [*table(rows, columns, empty="no concepts"), *written],
+        {
+            "model": model,
+            "image": image,
+            "scale": next(iter(scales.values())),
+            "scales": scales,
+            "out": out,
+            "items": [m.to_json() for m in maps],
+        },
+        [*table([dict(zip(columns, r, strict=True)) for r in rows], columns, empty="no concepts"), *written],
     )
 
 
@@ -86,10 +109,10 @@ def _file(call: Call, dataset: str | None, data: "TrainingSet | None", image: st
     return store.images_by_id(call.ws, dataset, [image])[0].path
 
 
-def _scale(model: "ConceptModel", data: "TrainingSet | None") -> float:
+def _scale(model: "ConceptModel", data: "TrainingSet | None", method: str) -> float:
     """The value of a place in full colour: from the scores of the data set, as on the screen; else from a score of 1."""
     import torch
 
     from probes.maps import common_scale
 
-    return common_scale(torch.ones(1, 1) if data is None else model.scores(data.x))
+    return common_scale(torch.ones(1, 1) if data is None else model.scores(data.x), method)

@@ -8,7 +8,9 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from app.cli import main
+from app.commands.probes import MAP_METHODS
 from app.workspace import Workspace
+from probes.maps import METHODS
 
 
 @pytest.fixture
@@ -50,3 +52,23 @@ def test_what_cannot_be_drawn_is_refused_in_words(call, tmp_path: Path) -> None:
     assert (wrong_name.exit_code, no_image.exit_code) == (2, 1)
     assert "does not end in .png" in wrong_name.stderr
     assert "7.png" in no_image.stderr
+
+
+def test_methods_are_rows_of_the_picture_each_with_its_scale(call, tmp_path: Path) -> None:
+    out = tmp_path / "maps.png"
+    methods = ("--method", "decomposition", "--method", "occlusion", "--method", "rollout")
+
+    found = call("2.png", "--concept", "forked tail", *methods, "--out", out, "--json")
+
+    answer = json.loads(found.stdout)
+    assert [item["method"] for item in answer["items"]] == ["decomposition", "occlusion", "rollout"]
+    assert list(answer["scales"]) == ["decomposition", "occlusion", "rollout"]
+    assert answer["scale"] == answer["scales"]["decomposition"]
+    assert [item["rest"] is None for item in answer["items"]] == [False, True, True]
+    with Image.open(out) as sheet:
+        assert sheet.size == (2 * 384 + 8, 3 * 384 + 2 * 8)
+    assert call("2.png", "--method", "guess").exit_code == 2
+
+
+def test_the_commands_methods_are_those_of_the_library() -> None:
+    assert tuple(METHODS) == MAP_METHODS

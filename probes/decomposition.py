@@ -1,0 +1,130 @@
+"""An embedding as a sum: what each place of the image adds to it, and a rest.
+
+A concept of a linear bottleneck is a direction, so one pass through the encoder gives the maps of all concepts, and each
+map adds up, with its rest, to the score. What is not of one place, such as biases and the layers that see the whole
+image, is in the rest.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from cbm.encoders import Encoder
+from cbm.errors import EncoderError
+from probes.attention import attention_tap
+from probes.views import LIKE, View, view
+
+if TYPE_CHECKING:
+    from open_clip.timm_model import TimmModel
+    from open_clip.transformer import VisionTransformer
+
+TOLERANCE = 1e-3  # of the embedding's length, which is one; half floats need more
+
+
+@dataclass(frozen=True)
+class EmbeddingParts:
+    """A unit embedding as a sum: what each place of the image adds, and the rest."""
+
+    places: Float[Tensor, "h w d"]
+    rest: Float[Tensor, "d"]
+
+    @property
+    def embedding(self) -> Float[Tensor, "d"]:
+        """The sum of all parts."""
+        return self.places.sum((0, 1)) + self.rest
+
+
+def decompose(encoder: Encoder, image: Image) -> EmbeddingParts:
+    """What each place of an image adds to its embedding, checked against the encoder's own answer.
+
+    Raises
+    ------
+    EncoderError
+        If the encoder has no structure that allows it.
+    """
+    return taken_apart(view(encoder, image))
+
+
+def taken_apart(seen: View) -> EmbeddingParts:
+    """The same, of an image that an encoder sees."""
+    way = _way(seen.visual)
+    if way is None:
+        raise EncoderError(f"embeddings of a {type(seen.visual).__name__} cannot be taken apart into places", hint=LIKE)
+    with torch.no_grad():
+        places, rest, whole = way(seen.pixels)
+    length = whole.norm()
+    parts = EmbeddingParts((places / length).cpu(), (rest / length).cpu())
+    off = (parts.embedding - (whole / length).cpu()).norm()
+    if off > (TOLERANCE if seen.pixels.dtype == torch.float32 else 30 * TOLERANCE):
+        raise EncoderError("the parts of an embedding of this encoder do not add up", hint=LIKE)
+    return parts
+
+
+_Parts = tuple[Tensor, Tensor, Tensor]  # places [h w d], rest [d], embedding [d], before it is scaled to one
+
+
+def _way(visual: object) -> Callable[[Tensor], _Parts] | None:
+    """How a tower is taken apart, by its structure."""
+    from open_clip.timm_model import TimmModel
+    from open_clip.transformer import VisionTransformer
+
+    if isinstance(visual, VisionTransformer) and visual.attn_pool is None and visual.pool_type == "tok":
+        return partial(_class_token_parts, visual)
+    if isinstance(visual, TimmModel) and isinstance(getattr(visual.head, "proj", None), nn.Linear | nn.Identity):
+        return partial(_pooled_parts, visual)
+    return None
+
+
+def _class_token_parts(visual: "VisionTransformer", pixels: Tensor) -> _Parts:
+    """What the class token takes from each patch, over all blocks, carried through the last layer norm.
+
+    The mean that the layer norm takes away is linear; only the deviation it divides by is held fixed.
+    """
+    with attention_tap(visual) as tap, _kept(visual.transformer) as outputs:
+        whole: Tensor = visual(pixels)[0]
+    token: Tensor = outputs[0][0, 0].float()
+    blocks = zip(visual.transformer.resblocks, tap.blocks, strict=True)
+    patches = torch.stack([block.ls_1(seen.to_first())[0, 1:].float() for block, seen in blocks]).sum(0)  # [t d]
+    norm, projection = visual.ln_post, visual.proj.float()
+    gain = norm.weight.float() / (token.var(unbiased=False) + norm.eps).sqrt()
+
+    def carried(vectors: Tensor) -> Tensor:
+        moved: Tensor = ((vectors - vectors.mean(-1, keepdim=True)) * gain) @ projection
+        return moved
+
+    rest = carried(token - patches.sum(0)) + norm.bias.float() @ projection
+    side = visual.patch_size
+    places = carried(patches).reshape(pixels.shape[2] // side[0], pixels.shape[3] // side[1], len(whole))
+    return places, rest, whole.float()
+
+
+@contextmanager
+def _kept(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Within it, what the module returns is kept."""
+    outputs: list[Tensor] = []
+    handle = module.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+    try:
+        yield outputs
+    finally:
+        handle.remove()
+
+
+def _pooled_parts(visual: "TimmModel", pixels: Tensor) -> _Parts:
+    """The places of the last feature map, whose mean is projected; the rest is the projection's bias."""
+    features: Tensor = visual.trunk.forward_features(pixels)
+    if features.ndim != 4:
+        raise EncoderError("this encoder does not end in a map of features", hint=LIKE)
+    whole: Tensor = visual.head(visual.trunk.forward_head(features))[0].float()
+    share = features[0].float().permute(1, 2, 0) / features[0, 0].numel()  # [c h w] -> [h w c], of the mean
+    proj = visual.head.proj
+    rest = torch.zeros_like(whole)
+    if isinstance(proj, nn.Identity):
+        return share, rest, whole
+    return share @ proj.weight.float().T, rest if proj.bias is None else proj.bias.float(), whole

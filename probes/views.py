@@ -1,0 +1,100 @@
+"""An image as an encoder takes it: its pixels, its places, and how an embedding follows from the pixels."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from PIL.Image import Image, new
+from torch import Tensor, nn
+
+from cbm.clip import ClipEncoder
+from cbm.encoders import Encoder
+from cbm.errors import EncoderError
+from probes.towers import Tower, vision_tower
+
+LIKE = "choose builtin:demo, builtin:photo or a vision transformer of open_clip with a class token"
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One image in front of an encoder.
+
+    Attributes
+    ----------
+    visual
+        The encoder's image tower: pixels to embeddings of any length.
+    pixels, black
+        The image and an image without light, both as the encoder takes them.
+    tower
+        The blocks of a transformer; `None` for a network without.
+    grid
+        Places from top to bottom and from left to right: patches, or the cells of the last feature map.
+    """
+
+    visual: nn.Module
+    pixels: Float[Tensor, "1 3 h w"]
+    black: Float[Tensor, "1 3 h w"]
+    tower: Tower | None
+    grid: tuple[int, int]
+
+    def embed(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
+        """Unit embeddings, on the autograd path."""
+        whole: Tensor = self.visual(pixels)
+        return nn.functional.normalize(whole.float(), dim=-1)
+
+    def sum_places(self, pixels: Float[Tensor, "n h w"]) -> Float[Tensor, "n gh gw"]:
+        """The sums of what belongs to pixels, by place."""
+        count = pixels[0].numel() / (self.grid[0] * self.grid[1])
+        return nn.functional.adaptive_avg_pool2d(pixels[:, None], self.grid)[:, 0] * count
+
+
+def view(encoder: Encoder, image: Image) -> View:
+    """The image in front of the encoder.
+
+    Raises
+    ------
+    EncoderError
+        If the encoder is not one of open_clip.
+    """
+    visual = getattr(encoder.model, "visual", None) if isinstance(encoder, ClipEncoder) else None
+    if not isinstance(encoder, ClipEncoder) or not isinstance(visual, nn.Module):
+        raise EncoderError(f"embeddings of {encoder.id} cannot be taken apart into places", hint=LIKE)
+    like = next(visual.parameters())
+    both = [torch.from_numpy(encoder.preprocessing(shown)) for shown in (image, new("RGB", image.size))]
+    pixels, black = (shown[None].to(like.device, like.dtype) for shown in both)
+    return seen_by(visual, pixels, black)
+
+
+def seen_by(visual: nn.Module, pixels: Float[Tensor, "1 3 h w"], black: Float[Tensor, "1 3 h w"]) -> View:
+    """The same from a bare image tower and its inputs."""
+    try:
+        tower = vision_tower(visual)
+    except EncoderError:
+        return View(visual, pixels, black, None, _last_places(visual, pixels)[1])
+    return View(visual, pixels, black, tower, tower.grid(pixels))
+
+
+def last_map(seen: View) -> nn.Module:
+    """The part of a network without attention that makes its last map of features."""
+    return _last_places(seen.visual, seen.pixels)[0]
+
+
+def _last_places(visual: nn.Module, pixels: Tensor) -> tuple[nn.Module, tuple[int, int]]:
+    """The last part that returns more than one place an image, and how many it returns."""
+    found: list[tuple[nn.Module, tuple[int, int]]] = []
+
+    def note(module: nn.Module, inputs: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
+            found.append((module, (output.shape[2], output.shape[3])))
+
+    parts = [part for part in visual.modules() if not list(part.children())]
+    hooks = [part.register_forward_hook(note) for part in parts]
+    try:
+        with torch.no_grad():
+            visual(pixels)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not found:
+        raise EncoderError(f"a {type(visual).__name__} has no map of features", hint=LIKE)
+    return found[-1]
