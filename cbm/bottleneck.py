@@ -155,6 +155,45 @@ class ReluBottleneck:
         return (self.weight * active) @ self.atoms
 
 
+@dataclass(frozen=True)
+class GatedBottleneck:
+    """Scores that are sums of readings, each let through by a gate of its own: `(gate * reading) @ weight.T + bias`.
+
+    A reading is `x @ atoms.T + offsets`, what opens its gate is `x @ gates.T + openings`. Fitted, each concept has one
+    reading and one gate; edits act on weight and bias, as on those of a linear bottleneck.
+
+    Attributes
+    ----------
+    weight, bias
+        `[k m]` and `[k]`, on the readings that came through.
+    atoms, offsets, gates, openings
+        `[m d]`, `[m]`, `[m d]` and `[m]`.
+    temperature
+        A single number. Zero is a hard gate, 1 where its opening is positive and else 0; above it the gate is the
+        logistic function of opening / temperature.
+    """
+
+    weight: Float[Tensor, "k m"]
+    bias: Float[Tensor, "k"]
+    atoms: Float[Tensor, "m d"]
+    offsets: Float[Tensor, "m"]
+    gates: Float[Tensor, "m d"]
+    openings: Float[Tensor, "m"]
+    temperature: Float[Tensor, ""]
+
+    def __call__(self, x: Float[Tensor, "n d"], clamp: Clamp | None = None) -> Float[Tensor, "n k"]:
+        """Scores `[n k]`; raises as the linear bottleneck."""
+        _check_width(x, self.atoms)
+        readings = torch.addmm(self.offsets, x, self.atoms.T)
+        scores = torch.addmm(self.bias, self.open(x) * readings, self.weight.T)
+        return scores if clamp is None else torch.where(clamp.mask, clamp.values, scores)
+
+    def open(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n m"]:
+        """How far the gate of each reading is open, between 0 and 1."""
+        opening = torch.addmm(self.openings, x, self.gates.T)
+        return (opening > 0).to(x.dtype) if self.temperature == 0 else torch.sigmoid(opening / self.temperature)
+
+
 def _check_width(x: Float[Tensor, "n d"], rows: Float[Tensor, "m e"]) -> None:
     if x.shape[1] != rows.shape[1]:
         raise ModelError(

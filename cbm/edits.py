@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from cbm.bottleneck import LinearBottleneck, ReluBottleneck
+from cbm.bottleneck import GatedBottleneck, LinearBottleneck, ReluBottleneck
 from cbm.errors import ModelError, unknown
 from cbm.model import ConceptModel, linear_head
 
@@ -253,9 +253,9 @@ def _check_finite(edit: Edit) -> None:
         raise ModelError(f"an edit needs a finite number: {describe(edit)}")
 
 
-def _rows(model: ConceptModel) -> LinearBottleneck | ReluBottleneck:
+def _rows(model: ConceptModel) -> LinearBottleneck | ReluBottleneck | GatedBottleneck:
     """The model's bottleneck, when each score has a row of its weight and an entry of its bias."""
-    if not isinstance(model.bottleneck, LinearBottleneck | ReluBottleneck):
+    if not isinstance(model.bottleneck, LinearBottleneck | ReluBottleneck | GatedBottleneck):
         raise ModelError(
             f"the scores of a model made by {model.recipe.method} are inferred and cannot be edited",
             hint="intervene on them, or edit the weights",

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cbm import edits as edits_module
 from cbm.bank import ConceptBank, Origin, Quality
-from cbm.bottleneck import LinearBottleneck, ProfileBottleneck, ReluBottleneck
+from cbm.bottleneck import GatedBottleneck, LinearBottleneck, ProfileBottleneck, ReluBottleneck
 from cbm.bundle_files import read_bundle, write_bundle
 from cbm.errors import BundleError, PellucidError
 from cbm.heads import LinearHead
@@ -31,6 +31,7 @@ BOTTLENECKS = {
     "linear": LinearBottleneck,
     "profile": ProfileBottleneck,
     "relu": ReluBottleneck,
+    "gated": GatedBottleneck,
 }  # parts whose fields are all tensors
 HEADS = {"linear": LinearHead}
 OPTIONAL = ("metrics.json", "README.md", "LICENSES")
@@ -194,7 +195,8 @@ def _check_shapes(tensors: Mapping[str, Tensor], k: int, c: int) -> None:
     d, m = atoms.shape[-1:].numel(), atoms.shape[:1].numel()
     width = m if "bottleneck.atoms" in tensors else d
     wanted = {"bottleneck.weight": (k, width), "bottleneck.atoms": (m, d), "bottleneck.offsets": (m,),
-              "bottleneck.thresholds": (m,), "bottleneck.bias": (k,), "head.weight": (c, k), "head.bias": (c,),
+              "bottleneck.thresholds": (m,), "bottleneck.gates": (m, d), "bottleneck.openings": (m,), "bottleneck.temperature": (),
+              "bottleneck.bias": (k,), "head.weight": (c, k), "head.bias": (c,),
               "head.residual": (c, d), "bottleneck.gram": (d, d), "bottleneck.total": (d,), "bank.vectors": (k, d),
               "bank.intercepts": (k,)}  # fmt: skip
     for name, tensor in tensors.items():

@@ -51,6 +51,7 @@ MODULES = {
     "cms": "cbm.methods.cms",
     "labo": "cbm.methods.labo",
     "labelfree": "cbm.methods.labelfree",
+    "sparse": "cbm.methods.sparse",
     "dncbm": "cbm.methods.dncbm",
 }
 

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
-from cbm.bottleneck import Clamp, LinearBottleneck, ReluBottleneck, clamp_of
+from cbm.bottleneck import Clamp, GatedBottleneck, LinearBottleneck, ReluBottleneck, clamp_of
 from cbm.errors import ModelError, UnknownName
 
 SMALL = LinearBottleneck(torch.tensor([[1.0, 0.0], [1.0, 1.0]]), torch.tensor([0.5, -1.0]))
@@ -65,3 +67,36 @@ def test_a_clamp_overwrites_scores_of_atoms_too():
 def test_atoms_refuse_embeddings_of_another_width():
     with pytest.raises(ModelError, match="3 dimensions, but this model reads 2"):
         ATOMS(torch.zeros(1, 3))
+
+
+GATED = GatedBottleneck(
+    weight=torch.diag(torch.tensor([1.0, 10.0])),
+    bias=torch.tensor([0.0, 0.5]),
+    atoms=torch.tensor([[1.0, 0.0], [1.0, 1.0]]),
+    offsets=torch.tensor([0.0, -1.0]),
+    gates=torch.tensor([[0.0, 1.0], [1.0, 0.0]]),
+    openings=torch.tensor([0.0, -0.5]),
+    temperature=torch.tensor(0.0),
+)
+Y = torch.tensor([[1.0, 2.0], [2.0, -1.0], [-1.0, 0.0]])
+
+
+def test_a_reading_counts_where_its_gate_is_open():
+    assert GATED.open(Y).tolist() == [[1, 1], [0, 1], [0, 0]]
+    assert GATED(Y).tolist() == [[1.0, 20.5], [0.0, 0.5], [0.0, 0.5]]
+
+
+def test_a_warm_gate_is_the_logistic_function_of_its_opening():
+    warm = replace(GATED, temperature=torch.tensor(2.0))
+
+    assert torch.allclose(warm.open(Y)[0], torch.sigmoid(torch.tensor([1.0, 0.25])))
+    assert float(warm(Y)[0, 0]) == pytest.approx(float(torch.sigmoid(torch.tensor(1.0))))
+
+
+def test_a_clamp_overwrites_gated_scores_too():
+    assert GATED(Y, clamp_of(("a", "b"), {"a": -7.0}))[:, 0].tolist() == [-7.0] * 3
+
+
+def test_gates_refuse_embeddings_of_another_width():
+    with pytest.raises(ModelError, match="3 dimensions, but this model reads 2"):
+        GATED(torch.zeros(1, 3))
