@@ -9,7 +9,7 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from PIL import Image, ImageOps
 
 from cbm.errors import EncoderError
@@ -65,6 +65,11 @@ class Preprocessing:
         resized = image.resize(self._resized(image.width, image.height), _FILTER[self.interpolation])
         return _centre(resized, self.size, self.fill)
 
+    def frame_mask(self, mask: Integer[np.ndarray, "h w"]) -> Integer[np.ndarray, "rows columns"]:
+        """The part of a mask that the encoder sees, at its input size; part numbers are never mixed, padding is 0."""
+        resized = Image.fromarray(mask.astype(np.int32)).resize(self._resized(mask.shape[1], mask.shape[0]), _NEAREST)
+        return np.asarray(_centre(resized, self.size, 0))
+
     def _resized(self, width: int, height: int) -> tuple[int, int]:
         rows, columns = self.size
         if self.mode == "squash":
@@ -93,6 +98,7 @@ class Preprocessing:
         return "; ".join(f"{name} {_words(mine)}, not {_words(its)}" for name, mine, its in pairs if mine != its)
 
 
+_NEAREST = Image.Resampling.NEAREST
 _FILTER = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
@@ -128,7 +134,7 @@ def _centre(image: Image.Image, size: tuple[int, int], fill: int) -> Image.Image
     wide, high = max(0, columns - image.width), max(0, rows - image.height)
     if wide or high:
         border = (wide // 2, high // 2, (wide + 1) // 2, (high + 1) // 2)
-        image = ImageOps.expand(image, border=border, fill=(fill, fill, fill))
+        image = ImageOps.expand(image, border=border, fill=(fill, fill, fill) if image.mode == "RGB" else fill)
     left, top = round((image.width - columns) / 2), round((image.height - rows) / 2)
     return image.crop((left, top, left + columns, top + rows))
 

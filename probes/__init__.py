@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from probes.pairs import pairing as pairing
     from probes.tables import confusion as confusion
     from probes.tables import groups_table as groups_table
+    from probes.trust import examine as examine
 
 _HOME = {
     "evaluate": "metrics",
@@ -53,6 +54,7 @@ _HOME = {
     "learn_gates": "head_gates",
     "linear_probes": "layers",
     "train_attentive": "attentive",
+    "examine": "trust",
     "pointing_game": "localisation",
     "relevance_mass": "localisation",
     "true_scores": "corrections",

@@ -70,7 +70,7 @@ class Use:
     moved: Estimate
 
 
-def faithfulness(
+def faithfulness_curves(
     model: ConceptModel, data: TrainingSet, *, split: str = "test", images: int = 400, seed: int = 0
 ) -> Faithfulness:
     """Deletion and insertion of concepts in the order of their contributions, with random order as control.

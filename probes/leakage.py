@@ -141,16 +141,24 @@ def oracle_impurity(scores: Float[Tensor, "n k"], present: Float[Tensor, "n k"])
     if int(both.sum()) < 2:
         raise DataError("impurity needs two annotated concepts with images of both sides")
     shown, scores = shown[:, both], scores[known][:, both]
-    gap = auroc_table(scores, shown) - auroc_table(shown.float(), shown)
+    folded = [(auroc_table(values, shown.float()) - 0.5).abs() for values in (scores, shown.float())]
+    gap = folded[0] - folded[1]
     return float(2 * gap.norm() / len(gap))
 
 
-def auroc_table(scores: Float[Tensor, "n k"], shown: Tensor) -> Float[Tensor, "k j"]:
-    """AUROC of every score (rows) for every concept (columns), turned around where below 0.5."""
-    ranks = torch.stack([_mid_ranks(column) for column in scores.T.contiguous()], 1)
-    up = shown.double().sum(0)
-    share = ((ranks.T @ shown.double()) / up - (up + 1) / 2) / (len(scores) - up)
-    return 0.5 + (share - 0.5).abs()
+def auroc_table(scores: Float[Tensor, "n k"], present: Float[Tensor, "n j"]) -> Float[Tensor, "k j"]:
+    """AUROC of every score (rows) for every concept (columns); NaN where one side of the concept has no image.
+
+    Images on which a concept is unknown (NaN) are left out for it.
+    """
+    table = torch.full((scores.shape[1], present.shape[1]), torch.nan, dtype=torch.float64)
+    for columns in _alike(~present.isnan()):
+        known = ~present[:, columns[0]].isnan()
+        shown = (present[known][:, columns] >= 0.5).double()
+        ranks = torch.stack([_mid_ranks(column) for column in scores[known].T.contiguous()], 1)
+        up = shown.sum(0)
+        table[:, columns] = ((ranks.T @ shown) / up - (up + 1) / 2) / (len(shown) - up)
+    return table.nan_to_num(nan=torch.nan, posinf=torch.nan, neginf=torch.nan)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from cbm.errors import DataError
 from cbm.heads import LinearHead
 from cbm.methods import fit
 from cbm.model import ConceptModel, Recipe
-from probes.faithfulness import contributions, faithfulness, map_agreement, uses
+from probes.faithfulness import contributions, faithfulness_curves, map_agreement, uses
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def model(planted):
 
 
 def test_taking_the_reasons_away_costs_more_than_taking_anything_away(planted, model):
-    found = faithfulness(model, planted.training)
+    found = faithfulness_curves(model, planted.training)
 
     assert found.counts[0] == 0
     assert found.counts[-1] == 9
@@ -39,7 +39,7 @@ def test_taking_the_reasons_away_costs_more_than_taking_anything_away(planted, m
 
 
 def test_curves_end_where_everything_is_typical(planted, model):
-    found = faithfulness(model, planted.training)
+    found = faithfulness_curves(model, planted.training)
 
     assert found.deletion[0] == found.insertion[-1] == found.deletion_random[0]
     assert found.deletion[-1] == found.insertion[0] == found.insertion_random[0]
@@ -51,7 +51,7 @@ def test_an_explanation_in_random_order_gains_nothing(planted, model, monkeypatc
         lambda model, scores, *rest: torch.rand(scores.shape, generator=torch.Generator().manual_seed(9)),
     )
 
-    found = faithfulness(model, planted.training)
+    found = faithfulness_curves(model, planted.training)
 
     assert found.deletion_gap.low < 0.02
     assert found.deletion_gap.high > -0.02
@@ -88,7 +88,7 @@ def test_a_curved_head_gets_the_same_answers_by_leaving_out(planted, model):
 
 def test_a_model_without_concepts_is_refused(planted):
     with pytest.raises(DataError, match="without concepts"):
-        faithfulness(fit("linear-probe", planted.training), planted.training)
+        faithfulness_curves(fit("linear-probe", planted.training), planted.training)
 
 
 def test_maps_agree_with_themselves_and_not_with_chance():
