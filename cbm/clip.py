@@ -75,6 +75,11 @@ class ClipEncoder:
             rows = [self.model.encode_text(self.tokenizer(batch).to(device)) for batch in batches]  # type: ignore[operator]
         return _unit_rows(torch.cat(rows))
 
+    def knows(self, text: str) -> bool:
+        """Whether every word of a text means something here; true of all where the tokenizer spells words out."""
+        known = getattr(self.tokenizer, "knows", None)
+        return known is None or bool(known(text))
+
 
 def make_clip_encoder(
     name: str, model: nn.Module, tokenizer: Tokenizer, preprocessing: Preprocessing, *, device: str = "cpu"

@@ -46,6 +46,8 @@ class TrainingSet:
         Concept to the name of its group ("bill colour"), for those that have one.
     candidates
         Sentences that may describe a class, by class, when there are any; see `cbm.vocabulary`.
+    vocabulary
+        Words and phrases that may become concepts, when they are not to be those that ship; see `cbm.words`.
     concept_x
         Embeddings `[n e]` of the same images by the encoder of the bank, when that is not the one that made `x`.
     """
@@ -64,6 +66,7 @@ class TrainingSet:
     encoder: "TextEncoder | None" = None
     concept_groups: Mapping[str, str] = field(default_factory=dict)
     candidates: Mapping[str, tuple[str, ...]] | None = None
+    vocabulary: tuple[str, ...] | None = None
     concept_x: Float[Tensor, "n e"] | None = None
 
     def __post_init__(self) -> None:

@@ -50,6 +50,7 @@ MODULES = {
     "zero-shot": "cbm.methods.zero_shot",
     "cms": "cbm.methods.cms",
     "labo": "cbm.methods.labo",
+    "v2c": "cbm.methods.v2c",
     "labelfree": "cbm.methods.labelfree",
     "sparse": "cbm.methods.sparse",
     "dncbm": "cbm.methods.dncbm",

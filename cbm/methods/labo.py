@@ -98,7 +98,7 @@ def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptMo
     train = few_shot(train, config.shots, seed=config.seed)
     cleaned = clean(data.candidates, data.classes, names=config.drop_named)
     vectors = read_sentences(data.encoder, cleaned.sentences, on_progress=part(on_progress, 0.0, 0.3))
-    picks = _choose(train, cleaned, vectors, config, part(on_progress, 0.3, 0.5))
+    picks = choose_sentences(train, cleaned, vectors, config, part(on_progress, 0.3, 0.5))
     kept = sorted({pick.position for row in picks for pick in row})
     owners = [cleaned.owners[i] for i in kept]
     units = vectors[kept]
@@ -110,9 +110,9 @@ def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptMo
     bank = _bank(data, cleaned, picks, kept, units)
     recipe = Recipe(
         METHOD.name, resolved(config), data.encoder_id, data.contract, len(train),
-        notes=(cleaned.summary(), _association_note(found, owners)),
+        notes=(cleaned.summary(), association_note(found, owners)),
     )  # fmt: skip
-    return _model(data, train, bank, found, recipe)
+    return model_of(data, train, bank, found, recipe)
 
 
 def few_shot(train: TrainingSet, shots: str, *, seed: int = 0) -> TrainingSet:
@@ -125,9 +125,10 @@ def few_shot(train: TrainingSet, shots: str, *, seed: int = 0) -> TrainingSet:
     return train.where(np.sort(np.concatenate(chosen)))
 
 
-def _choose(
+def choose_sentences(
     train: TrainingSet, cleaned: Cleaned, vectors: Float[Tensor, "m d"], config: Config, on_progress: OnProgress
 ) -> list[list[Pick]]:
+    """For each class its chosen candidates, as the config has it."""
     classes = len(train.classes)
     if config.selection == "random":
         return random_choice(cleaned.owners, classes, count=config.per_class, seed=config.seed)
@@ -174,7 +175,7 @@ def _bank(
     )
 
 
-def _model(
+def model_of(
     data: TrainingSet, train: TrainingSet, bank: ConceptBank, found: Association, recipe: Recipe
 ) -> ConceptModel:
     """The association as a head on standardised scores, with the logits that it has on cosines."""
@@ -191,12 +192,13 @@ def _model(
     )
 
 
-def _association_note(found: Association, owners: Sequence[Sequence[int]]) -> str:
+def association_note(found: Association, owners: Sequence[Sequence[int]]) -> str:
+    """What share of a class's weight its own concepts and its strongest ones hold, in one sentence."""
     association = associated(found.logits)
     own = held_mass(association, owners)
     top = float(association.topk(min(10, association.shape[1]), dim=1).values.sum(1).mean())
     return (
-        f"a class gives {own:.0%} of its weight to its own sentences and {top:.0%} to its ten strongest "
+        f"a class gives {own:.0%} of its weight to its own concepts and {top:.0%} to its ten strongest "
         f"({found.steps} steps, scale {found.scale:.3g})"
     )
 

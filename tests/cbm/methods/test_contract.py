@@ -26,7 +26,12 @@ def world(planted, word_encoder):
     """A training set that has everything that any method needs."""
     sentences = {name: (f"shows {a}", f"{a} and {b}", f"has {b}") for name, (a, b) in planted.class_concepts.items()}
     candidates = {**sentences, "dodo": ("extinct", "cannot fly")}
-    return replace(planted.training, bank=planted.bank, encoder=word_encoder, candidates=candidates)
+    kinds, things = (
+        ("red", "long", "striped", "white", "hooked", "tall"),
+        ("bill", "wing", "tail", "lake", "leg", "eye"),
+    )
+    words = tuple(f"{kind} {thing}" for kind in kinds for thing in things)
+    return replace(planted.training, bank=planted.bank, encoder=word_encoder, candidates=candidates, vocabulary=words)
 
 
 @pytest.fixture(scope="module")

@@ -86,7 +86,7 @@ def test_the_recipe_says_what_was_left_out_and_what_own_sentences_weigh(world):
     notes = fit("labo", replace(world, candidates=named), per_class=2, scale=5, steps=0).recipe.notes
 
     assert "4 naming the class" in notes[0]
-    assert "gives 90% of its weight to its own sentences" in notes[1]
+    assert "gives 90% of its weight to its own concepts" in notes[1]
 
 
 def test_shots_count_images_of_each_class_and_leave_validation_alone(world):
