@@ -81,6 +81,18 @@ METRICS: dict[str, Metric] = {
         "Srivastava et al., VLG-CBM, NeurIPS 2024.",
         "higher",
     ),
+    "random_anec_5": Metric(
+        "ANEC-5 of random concepts",
+        "Control: accuracy with five of as many random directions a class. If it is near ANEC-5, the names carry nothing.",
+        "Srivastava et al., VLG-CBM, NeurIPS 2024.",
+        "read",
+    ),
+    "random_anec_avg": Metric(
+        "ANEC-avg of random concepts",
+        "Control: mean accuracy at 5 to 30 of as many random directions a class.",
+        "Srivastava et al., VLG-CBM, NeurIPS 2024.",
+        "read",
+    ),
     "residual_share": Metric(
         "Residual share",
         "Share of the variance of the logits that comes from the residual and not from concepts.",

@@ -35,10 +35,16 @@ def measure_model(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgr
     return {"model": row.name, **found}
 
 
-def kept_curve(row: store.ModelRow, split: str) -> "NecCurve | None":
-    """Accuracy against the number of effective concepts as it was measured for the model without edits."""
+def kept_curve(row: store.ModelRow, split: str, name: str = "nec_curve") -> "NecCurve | None":
+    """Accuracy against the number of effective concepts as it was measured for the model without edits.
+
+    Parameters
+    ----------
+    name
+        "nec_curve", or "random_nec_curve" for as many random concepts.
+    """
     from probes.effective_concepts import read_curve
 
     found = row.metrics.get(split)
-    saved = found.get("nec_curve") if isinstance(found, Mapping) and not row.edits else None
+    saved = found.get(name) if isinstance(found, Mapping) and not row.edits else None
     return None if saved is None else read_curve(saved)

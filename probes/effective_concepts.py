@@ -5,13 +5,15 @@ solved again for each number of concepts; a head that was never fitted, or that 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
+from cbm.bottleneck import LinearBottleneck
 from cbm.errors import ModelError
 from cbm.heads import LinearHead
 from cbm.model import ConceptModel, linear_head
@@ -69,9 +71,9 @@ class NecCurve:
         """Accuracy at a level."""
         return next(point.accuracy for point in self.points if point.level == level)
 
-    def anec(self) -> dict[str, Estimate]:
+    def anec(self) -> tuple[Estimate, Estimate]:
         """The two numbers that the literature reports: accuracy at five concepts a class, and the mean of all levels."""
-        return {"anec_5": self.at(5), "anec_avg": self.mean}
+        return self.at(5), self.mean
 
     def to_json(self) -> dict[str, object]:
         """A JSON object."""
@@ -137,6 +139,24 @@ def nec_curve(
     on_progress(1.0, f"measured {len(heads)} numbers of concepts")
     points = tuple(_point(level, head, hits) for level, head, hits in zip(levels, heads, right, strict=True))
     return NecCurve(split, how, points, _mean(torch.stack(right, 1), seed))
+
+
+def random_concepts(model: ConceptModel, data: TrainingSet, *, seed: int = 0) -> ConceptModel:
+    """The same model on as many random directions: the control that `nec_curve` is read against.
+
+    Raises
+    ------
+    ModelError
+        If heads are not solved again for this model, so that it has nothing to learn from random scores.
+
+    Notes
+    -----
+    The fixed random concept layer of VLG-CBM. Where it does as well, the names of the concepts carry nothing.
+    """
+    if how_measured(model) == "cut":
+        raise ModelError("a head that is only cut has nothing to learn from random concepts")
+    directions = torch.randn(len(model.concepts), data.x.shape[1], generator=torch.Generator().manual_seed(seed))
+    return replace(model, bottleneck=LinearBottleneck(normalize(directions, dim=1), torch.zeros(len(directions))))
 
 
 def how_measured(model: ConceptModel) -> How:

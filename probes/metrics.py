@@ -6,6 +6,7 @@ that nothing is ever filled in.
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -20,13 +21,13 @@ from cbm.ranking import auroc_components
 from cbm.sparsity import effective_concepts
 from cbm.training_set import TrainingSet
 from probes import controls as control_fits
-from probes.effective_concepts import NecCurve, nec_curve
+from probes.effective_concepts import NecCurve, nec_curve, random_concepts
 from probes.intervals import Estimate, Z, bootstrap, exact
 from probes.tables import Decisions, GroupRow, accuracy_of, decide, group_rows
 
 BINS = 15  # of confidence, equally wide
 SMALLEST_GROUP = 10  # images; the accuracy of fewer says little
-ANEC = ("anec_5", "anec_avg")
+ANEC, RANDOM_ANEC = ("anec_5", "anec_avg"), ("random_anec_5", "random_anec_avg")
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Evaluation:
         Accuracy of each group, the worst first.
     notes
         What a number leaves out, by the metric's name: groups too small to judge by.
-    nec_curve
-        Accuracy against the number of effective concepts, where it was asked for.
+    nec_curve, random_nec_curve
+        Accuracy against the number of effective concepts, where it was asked for, and that of as many random concepts.
     """
 
     split: str
@@ -54,6 +55,7 @@ class Evaluation:
     groups: tuple[GroupRow, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
     nec_curve: NecCurve | None = None
+    random_nec_curve: NecCurve | None = None
 
     def to_json(self) -> dict[str, object]:
         """The JSON object that `pellucid eval --json` prints."""
@@ -64,8 +66,11 @@ class Evaluation:
             "not_computed": dict(self.not_computed),
             "groups": [{"group": row.group, **asdict(row.accuracy)} for row in self.groups],
             "notes": dict(self.notes),
-            **({} if self.nec_curve is None else {"nec_curve": self.nec_curve.to_json()}),
+            **{name: curve.to_json() for name, curve in self._curves().items() if curve is not None},
         }
+
+    def _curves(self) -> dict[str, NecCurve | None]:
+        return {"nec_curve": self.nec_curve, "random_nec_curve": self.random_nec_curve}
 
 
 class _Absent(Exception):
@@ -119,22 +124,32 @@ def evaluate(
             metrics[name] = measure(model, decisions, seed)
         except _Absent as reason:
             absent[name] = str(reason)
-    curve = _anec(model, data, split, seed, metrics, absent, part(on_progress, 0.1, 0.3)) if anec else None
-    if not anec:
+    curve, chance = None, None
+    if anec:
+        stage = part(on_progress, 0.1, 0.25)
+        curve = _curve(ANEC, lambda: model, data, split, seed, metrics, absent, stage)
+    else:
         absent |= dict.fromkeys(ANEC, "accuracy at equal numbers of concepts was not asked for")
+    if anec and controls:
+        stage = part(on_progress, 0.25, 0.4)
+        control = partial(random_concepts, model, data, seed=seed)
+        chance = _curve(RANDOM_ANEC, control, data, split, seed, metrics, absent, stage)
+    else:
+        absent |= dict.fromkeys(RANDOM_ANEC, "controls of accuracy at equal numbers of concepts were not asked for")
     if controls:
         if probe is not None:
             metrics["linear_probe_accuracy"] = accuracy_of(decide(probe, data, split))
-        _add_controls(model, data, split, seed, metrics, absent, part(on_progress, 0.3, 1.0))
+        _add_controls(model, data, split, seed, metrics, absent, part(on_progress, 0.4, 1.0))
     else:
         absent |= dict.fromkeys(control_fits.CONTROLS, "controls were not asked for")
     on_progress(1.0, f"evaluated on {len(decisions):,} images")
     rows = group_rows(decisions)
-    return Evaluation(split, len(decisions), metrics, absent, rows, _notes(metrics, rows), curve)
+    return Evaluation(split, len(decisions), metrics, absent, rows, _notes(metrics, rows), curve, chance)
 
 
-def _anec(
-    model: ConceptModel,
+def _curve(
+    names: tuple[str, str],
+    of: Callable[[], ConceptModel],
     data: TrainingSet,
     split: str,
     seed: int,
@@ -142,12 +157,13 @@ def _anec(
     absent: dict[str, str],
     on_progress: OnProgress,
 ) -> NecCurve | None:
+    """The curve of a model, its two numbers under these names, or why there is none."""
     try:
-        curve = nec_curve(model, data, split=split, seed=seed, on_progress=on_progress)
+        curve = nec_curve(of(), data, split=split, seed=seed, on_progress=on_progress)
     except PellucidError as error:
-        absent |= dict.fromkeys(ANEC, error.message)
+        absent |= dict.fromkeys(names, error.message)
         return None
-    metrics |= curve.anec()
+    metrics |= dict(zip(names, curve.anec(), strict=True))
     return curve
 
 

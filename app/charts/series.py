@@ -16,7 +16,12 @@ BETWEEN = 14  # pixels between the dots of one row
 
 
 def lines(
-    series: "Mapping[str, Sequence[tuple[float, Estimate]]]", *, axis: str, across: str, diagonal: bool = False
+    series: "Mapping[str, Sequence[tuple[float, Estimate]]]",
+    *,
+    axis: str,
+    across: str,
+    diagonal: bool = False,
+    controls: Sequence[str] = (),
 ) -> go.Figure:
     """One line a name through points with their intervals, told apart by colour, dashes and marks.
 
@@ -24,6 +29,8 @@ def lines(
     ----------
     series
         Place along the axis and estimate, by name.
+    controls
+        Names of lines to read the others against: grey.
     diagonal
         Whether both axes are shares and a dotted line says where they agree.
     """
@@ -31,7 +38,7 @@ def lines(
     if diagonal:
         figure.add_shape(type="line", x0=0, y0=0, x1=1, y1=1, line={"color": NEUTRAL, "dash": "dot", "width": 1})
     for i, (name, points) in enumerate(series.items()):
-        shade, dash = LINES[i % len(LINES)]
+        shade, dash = (NEUTRAL, "dot") if name in controls else LINES[i % len(LINES)]
         where = "{:.0%}" if diagonal else "{:.3g}"
         figure.add_trace(
             go.Scatter(

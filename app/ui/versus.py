@@ -7,6 +7,7 @@ import streamlit as st
 
 from app import charts
 from app.glossary import CONTROLS
+from app.measuring import kept_curve
 from app.ui.many_images import POLICIES, TYPICAL
 from app.ui.measured import figure, title_of_metric
 from app.ui.pieces import callback, chart, table
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from probes.intervals import Estimate
 
 STEPS = 20  # corrections an image
+RANDOM = "random concepts"
 
 
 def accuracies(found: Sequence[Contender], split: str) -> None:
@@ -84,20 +86,31 @@ def frontier(found: Sequence[Contender], dataset: str, split: str) -> None:
             f"{name}{' (cut)' if curve.how == 'cut' else ''}": _distinct([(p.nec, p.accuracy) for p in curve.points])
             for name, curve in curves.items()
         }
+        chance = kept_curve(found[0].row, split, "random_nec_curve")
+        if chance is not None:
+            series[RANDOM] = _distinct([(p.nec, p.accuracy) for p in chance.points])
+            curves[RANDOM] = chance
         rows = [
             (name, curve.how, p.level, p.nec, p.fewest, p.most, p.accuracy.value, p.accuracy.low, p.accuracy.high, p.accuracy.n)
             for name, curve in curves.items()
             for p in curve.points
         ]  # fmt: skip
         chart(
-            charts.lines(series, axis=f"accuracy on {split}", across="effective concepts per class (NEC)"),
+            charts.lines(
+                series, axis=f"accuracy on {split}", across="effective concepts per class (NEC)", controls=[RANDOM]
+            ),
             alt="; ".join(f"{name}: ANEC-avg {estimate(curve.mean)}" for name, curve in curves.items()),
             key="frontier",
             table=table(
                 rows, ["model", "how", "allowed", "NEC", "fewest", "most", "accuracy", "low", "high", "images"]
             ),
             note="Fair comparison is at equal NEC: with many concepts, even random ones do well. A sparse head is solved again "
-            "for each number; “cut” heads, never fitted or edited since, only lost their smallest weights.",
+            "for each number; “cut” heads, never fitted or edited since, only lost their smallest weights."
+            + (
+                f" Grey: as many random directions as {escape(found[0].name)} has concepts."
+                if chance is not None
+                else ""
+            ),
         )
         st.dataframe(
             table(

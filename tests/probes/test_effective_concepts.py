@@ -17,7 +17,7 @@ from cbm.model import ConceptModel, Recipe
 from cbm.solvers import NEC_LEVELS
 from cbm.training_set import TrainingSet
 from probes import evaluate, nec_curve
-from probes.effective_concepts import read_curve
+from probes.effective_concepts import random_concepts, read_curve
 from probes.intervals import wilson
 
 REFERENCE = np.load(Path(__file__).parents[1] / "reference" / "nec.npz")
@@ -72,9 +72,7 @@ def test_two_concepts_a_class_are_enough_where_two_define_it_and_one_is_not(plan
 
 
 def test_random_directions_need_more_concepts_than_true_ones(planted, posthoc):
-    from cbm.sources import random_bank
-
-    chance = fit("posthoc", planted.training, bank=random_bank(planted.bank, seed=1), nec=2)
+    chance = random_concepts(posthoc, planted.training, seed=1)
 
     true, random = (nec_curve(model, planted.training, levels=(2,)).mean for model in (posthoc, chance))
 
@@ -130,6 +128,16 @@ def test_models_for_which_it_means_nothing_say_why(planted, method, reason):
     found = evaluate(model, planted.training, controls=False, anec=True)
     assert found.not_computed["anec_5"].startswith(reason)
     assert found.nec_curve is None
+
+
+def test_the_control_is_measured_with_the_controls_and_not_for_heads_that_are_cut(planted, posthoc):
+    found = evaluate(posthoc, planted.training, anec=True)
+    zero = evaluate(apply(posthoc, [PruneWeight("noise")]), planted.training, anec=True)
+
+    assert found.metrics["random_anec_5"] == found.random_nec_curve.points[0].accuracy
+    assert found.random_nec_curve == nec_curve(random_concepts(posthoc, planted.training), planted.training)
+    assert "only cut" in zero.not_computed["random_anec_5"]
+    assert zero.metrics["anec_5"].n == 120
 
 
 def test_the_evaluation_carries_both_numbers_and_the_curve_survives_json(planted, posthoc):

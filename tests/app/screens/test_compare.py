@@ -112,5 +112,5 @@ def test_a_job_measures_controls_and_few_concepts_and_they_stay(
     assert {"anec_5", "anec_avg", "linear_probe_accuracy"} <= set(kept["metrics"])
     after = open_screen("compare", dataset="shore", model="shore-posthoc", on="test", of="Few concepts")
     assert "Not measured yet" not in words(after)
-    assert list(frame(after, "ANEC-5")["model"]) == ["shore-posthoc", "dry"]
+    assert list(frame(after, "ANEC-5")["model"]) == ["shore-posthoc", "dry", "random concepts"]
     assert not [button for button in after.button if button.key == "measure"]
