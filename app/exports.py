@@ -91,7 +91,7 @@ def import_bundle(
 ) -> store.ModelRow:
     """Bring in a bundle as the model `name`; it is shown on a data set of the same classes, embedded alike.
 
-    A folder that the Label-free CBM project saved will do too; it lacks the names of `classes` and of the `encoder`.
+    A folder that the Label-free CBM project saved, or a zip file of it, will do too; it lacks the names of `classes` and of the `encoder`.
 
     Raises
     ------

@@ -6,29 +6,41 @@ is opened. This is the only place that reads `.pt` files.
 
 import zipfile
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cbm.archives import Limits, is_archive, opened
 from cbm.bottleneck import LinearBottleneck
 from cbm.errors import BundleError
 from cbm.heads import LinearHead
 from cbm.model import ConceptModel, Recipe
 
 LARGEST_TENSOR = 1 << 30  # bytes of one file, unpacked
+MARK = "W_c.pt"  # the file that tells such a folder from others
+LIMITS = Limits(entries=1000, file_bytes=LARGEST_TENSOR, total_bytes=4 * LARGEST_TENSOR)
 LARGEST_LIST = 16 << 20  # bytes of the list of concepts
 SHAPES = {"W_c": ("k", "d"), "W_g": ("c", "k"), "b_g": ("c",), "proj_mean": ("k",), "proj_std": ("k",)}
 
 
-def is_saved(folder: str | Path) -> bool:
-    """Whether this is a folder as that project saves it."""
-    return (Path(folder) / "W_c.pt").is_file()
+def is_saved(path: str | Path) -> bool:
+    """Whether this is a folder as that project saves it, or a zip file of one."""
+    path = Path(path)
+    if not is_archive(path):
+        return (path / MARK).is_file()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(PurePosixPath(name).name == MARK for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
-def read_saved(folder: str | Path, *, classes: Sequence[str] | None = None, encoder_id: str = "") -> ConceptModel:
+def read_saved(path: str | Path, *, classes: Sequence[str] | None = None, encoder_id: str = "") -> ConceptModel:
     """The model in a folder with `W_c.pt`, `W_g.pt`, `b_g.pt`, `proj_mean.pt`, `proj_std.pt` and `concepts.txt`.
+
+    A zip file of the folder will do; it is unpacked within limits, and only the model's files are read.
 
     Parameters
     ----------
@@ -41,8 +53,15 @@ def read_saved(folder: str | Path, *, classes: Sequence[str] | None = None, enco
     ------
     BundleError
         If a file is missing, too large, not an archive of one tensor, or does not fit the others.
+    DataError
+        If a zip file is damaged or unsafe.
     """
-    place = Path(folder)
+    with opened(Path(path), limits=LIMITS) as folder:
+        place = next((found.parent for found in sorted(folder.rglob(MARK))), folder)
+        return _read(place, Path(path).stem, classes, encoder_id)
+
+
+def _read(place: Path, name: str, classes: Sequence[str] | None, encoder_id: str) -> ConceptModel:
     tensors = {name: _tensor(place / f"{name}.pt") for name in SHAPES}
     flat = {name: t.flatten() if len(SHAPES[name]) == 1 else t for name, t in tensors.items()}
     names = _names(place / "concepts.txt")
@@ -56,7 +75,7 @@ def read_saved(folder: str | Path, *, classes: Sequence[str] | None = None, enco
         classes=labels,
         bottleneck=LinearBottleneck(flat["W_c"] / spread[:, None], -flat["proj_mean"] / spread),
         head=LinearHead(flat["W_g"], flat["b_g"]),
-        recipe=Recipe("labelfree", encoder_id=encoder_id, notes=(f"read from the Label-free CBM folder {place.name}",)),
+        recipe=Recipe("labelfree", encoder_id=encoder_id, notes=(f"read from the Label-free CBM folder {name}",)),
     )
 
 

@@ -20,7 +20,7 @@ def register(main: click.Group) -> None:
     def import_(call: Call, path: Path, name: str | None, classes: Path | None, encoder: str) -> None:
         """Bring in a bundle; its checksums are verified, and nothing in it is ever executed.
 
-        A folder that the Label-free CBM project saved (W_c.pt, W_g.pt, ...) will do too.
+        A folder that the Label-free CBM project saved (W_c.pt, W_g.pt, ...), or a zip file of it, will do too.
 
         \b
         Example:

@@ -12,7 +12,7 @@ from cbm.errors import UsageError
 
 AWAY, IN = "Take away", "Bring in"
 MOST_CELLS = 4_000_000
-_FILE = "bundle_file"
+_FILE, _CLASSES, _ENCODER = "bundle_file", "labelfree_classes", "labelfree_encoder"
 
 
 @st.cache_data(show_spinner="Writing the bundle …", max_entries=4)
@@ -127,6 +127,7 @@ def bring_in() -> None:
     )
     limit = ui.workspace().settings.max_upload
     sent = st.file_uploader("Bundle", type=["zip"], key=_FILE, max_upload_size=limit, label_visibility="collapsed")
+    labelfree()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         stem = Path(sent.name).stem[:100] if sent else ""
         st.text_input("Name of the model", value=stem, key=f"import_as_{stem}", max_chars=120, width=320)
@@ -136,15 +137,28 @@ def bring_in() -> None:
         )  # fmt: skip
 
 
+def labelfree() -> None:
+    """What a model of the Label-free CBM project needs beside its files."""
+    with st.expander("A model that the Label-free CBM project saved", icon=":material/folder_zip:", type="compact"):
+        st.caption(
+            "Send its folder as a zip file: W_c.pt, W_g.pt, b_g.pt, proj_mean.pt, proj_std.pt and concepts.txt. Tensors are read "
+            "as numbers only. The folder does not say which classes and which encoder it is for; say it here."
+        )
+        st.text_area("Classes, one a line, in the order of the model's outputs", key=_CLASSES, height=120, width=480)
+        st.text_input("Encoder whose embeddings it reads", key=_ENCODER, placeholder="open_clip:RN50/openai", width=480)
+
+
 @ui.callback
 def import_(field: str) -> None:
     """Read the uploaded bundle and select the model that it holds."""
     sent, name = st.session_state.get(_FILE), str(st.session_state.get(field) or "").strip()
     if sent is None:
         raise UsageError("there is no file", hint="send a bundle as a zip file")
+    classes = [line.strip() for line in str(st.session_state.get(_CLASSES) or "").splitlines() if line.strip()]
+    encoder = str(st.session_state.get(_ENCODER) or "").strip()
     path = uploads.receive(ui.workspace(), [sent])
     try:
-        row = exports.import_bundle(ui.workspace(), path, name or path.stem)
+        row = exports.import_bundle(ui.workspace(), path, name or path.stem, classes=classes or None, encoder=encoder)
     finally:
         uploads.forget(ui.workspace(), path)
     ui.select(**({"dataset": row.dataset} if row.dataset else {}), model=row.name)

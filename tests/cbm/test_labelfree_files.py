@@ -9,7 +9,7 @@ import torch
 from cbm import labelfree_files
 from cbm.errors import BundleError
 from cbm.io import fingerprint, load, save
-from cbm.labelfree_files import read_saved
+from cbm.labelfree_files import is_saved, read_saved
 
 K, D, C = 3, 5, 2
 
@@ -47,6 +47,29 @@ def test_it_becomes_a_bundle_like_any_other(folder, tmp_path):
 
     assert model.classes == ("class 1", "class 2")
     assert fingerprint(load(save(model, tmp_path / "bundle"))) == fingerprint(model)
+
+
+@pytest.mark.parametrize("inside", ["", "saved_models/cub_lf_cbm/"])
+def test_a_zip_file_of_the_folder_is_the_same_model(folder, tmp_path, inside):
+    path = tmp_path / "sent.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in folder.iterdir():
+            archive.write(file, inside + file.name)
+
+    assert is_saved(path)
+    sent, there = read_saved(path), read_saved(folder)
+
+    x = torch.randn(3, D, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(sent.logits(x), there.logits(x))
+    assert sent.recipe.notes == ("read from the Label-free CBM folder sent",)
+
+
+def test_other_files_are_none_of_these(tmp_path):
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("config.json", "{}")
+    (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04")
+
+    assert not any(is_saved(tmp_path / name) for name in ("other.zip", "broken.zip", "missing", "missing.zip"))
 
 
 def test_code_in_a_tensor_file_does_not_run(folder, tmp_path):

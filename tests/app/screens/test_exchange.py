@@ -2,11 +2,13 @@
 
 import csv
 import io
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from streamlit.testing.v1 import AppTest
 
 from app import exports, store
@@ -65,6 +67,29 @@ def test_a_file_that_is_no_bundle_is_refused_in_words(open_screen: Open, shore: 
     assert list((shore.settings.home / "uploads").iterdir()) == []
 
 
+def test_a_zip_file_of_the_labelfree_project_becomes_a_model(
+    open_screen: Open, shore: Workspace, tmp_path: Path
+) -> None:
+    sent = tmp_path / "lf.zip"
+    tensors = {"W_c": (2, 4), "W_g": (3, 2), "b_g": (3,), "proj_mean": (1, 2), "proj_std": (1, 2)}
+    with zipfile.ZipFile(sent, "w") as archive:
+        for name, shape in tensors.items():
+            torch.save(torch.ones(shape), tmp_path / f"{name}.pt")
+            archive.write(tmp_path / f"{name}.pt", f"shore_lf/{name}.pt")
+        archive.writestr("shore_lf/concepts.txt", "water\nsmall\n")
+
+    page = open_screen("export", show="Bring in")
+    page.text_area(key="labelfree_classes").set_value("gull\nwren\ncrow\n").run()
+    page.text_input(key="labelfree_encoder").set_value("test:shore").run()
+    page.file_uploader(key="bundle_file").upload("lf.zip", sent.read_bytes()).run()
+    page.button(key="import_bundle").click().run()
+
+    assert not page.exception
+    row = store.model_row(shore, "lf")
+    assert (row.method, row.dataset, row.encoder) == ("labelfree", "shore", "test:shore")
+    assert store.model(shore, "lf").concepts == ("water", "small")
+
+
 def test_names_that_a_spreadsheet_would_compute_are_kept_from_it(shore: Workspace, tmp_path: Path) -> None:
     store.append(shore, "shore-posthoc", [RenameConcept("water", "=1+1")])
 
@@ -120,7 +145,9 @@ def test_every_method_has_a_page_with_its_options(open_screen: Open, method: str
 
 
 def test_every_metric_is_explained() -> None:
-    assert set(METRICS) == {*measures._MEASURES, *measures.control_fits.CONTROLS}
+    assert set(METRICS) == {
+        *measures._MEASURES, *measures.control_fits.CONTROLS, *measures.ANEC, *measures.RANDOM_ANEC,
+    }  # fmt: skip
 
 
 def test_numbers_carry_their_interval_and_count() -> None:
