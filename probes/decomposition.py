@@ -52,6 +52,11 @@ def decompose(encoder: Encoder, image: Image) -> EmbeddingParts:
     return taken_apart(view(encoder, image))
 
 
+def can_be_taken_apart(visual: nn.Module) -> bool:
+    """Whether an image tower has a structure that allows it."""
+    return _way(visual) is not None
+
+
 def taken_apart(seen: View) -> EmbeddingParts:
     """The same, of an image that an encoder sees."""
     way = _way(seen.visual)

@@ -57,16 +57,17 @@ def occlusion(seen: View, asked: Asked) -> Float[Tensor, "k h w"]:
     high, wide = seen.grid
     masks = torch.eye(high * wide, device=seen.pixels.device).view(-1, 1, high, wide)
     covers = nn.functional.interpolate(masks, seen.pixels.shape[2:], mode="nearest").to(seen.pixels.dtype)
-    mean = seen.pixels.mean((2, 3), keepdim=True)
     with torch.no_grad():
         whole = asked.scores(seen.embed(seen.pixels).cpu())
-        parts = [seen.embed(torch.lerp(seen.pixels, mean, cover)) for cover in torch.split(covers, AT_ONCE)]
+        parts = [seen.embed(torch.lerp(seen.pixels, seen.flat, cover)) for cover in torch.split(covers, AT_ONCE)]
         without = asked.scores(torch.cat(parts).cpu())
     return (whole - without).T.reshape(-1, high, wide)
 
 
 def integrated_gradients(seen: View, asked: Asked) -> Float[Tensor, "k h w"]:
-    """Gradients of the score summed on the way from black to the image, by Captum; they add up to the difference.
+    """Gradients of the score summed on the way from the image's mean colour to it, by Captum; they add up to the difference.
+
+    From black, as is usual, nothing black could ever be seen.
 
     References
     ----------
@@ -75,7 +76,7 @@ def integrated_gradients(seen: View, asked: Asked) -> Float[Tensor, "k h w"]:
     from captum.attr import IntegratedGradients
 
     explained = IntegratedGradients(lambda pixels: asked.scores(seen.embed(pixels).cpu()))
-    way = {"inputs": seen.pixels, "baselines": seen.black, "n_steps": STEPS, "internal_batch_size": AT_ONCE}
+    way = {"inputs": seen.pixels, "baselines": seen.flat, "n_steps": STEPS, "internal_batch_size": AT_ONCE}
     each = [explained.attribute(target=concept, **way) for concept in range(_count(seen, asked))]
     return seen.sum_places(torch.cat(each).float().sum(1)).detach().cpu()
 
@@ -197,7 +198,7 @@ def _dense_tokens(seen: View, tower: Tower) -> Float[Tensor, "h w d"]:
 
 def _count(seen: View, asked: Asked) -> int:
     with torch.no_grad():
-        return asked.scores(seen.embed(seen.black).cpu()).shape[1]
+        return asked.scores(seen.embed(seen.flat).cpu()).shape[1]
 
 
 def _tapped(seen: View) -> tuple[AttentionTap, Tensor]:
@@ -216,15 +217,17 @@ def _gradients(scores: Float[Tensor, "k"], of: list[Tensor]) -> list[list[Tensor
     return [list(gradients) for gradients in zip(*each, strict=True)]
 
 
-def _with_class_token(seen: View, method: str) -> Tower:
+def has_class_token(visual: nn.Module) -> bool:
+    """Whether the embedding of an image tower is its class token."""
     from open_clip.transformer import VisionTransformer
 
-    visual = seen.visual
-    if seen.tower is None or not (
-        isinstance(visual, VisionTransformer) and visual.attn_pool is None and visual.pool_type == "tok"
-    ):
+    return isinstance(visual, VisionTransformer) and visual.attn_pool is None and visual.pool_type == "tok"
+
+
+def _with_class_token(seen: View, method: str) -> Tower:
+    if seen.tower is None or not has_class_token(seen.visual):
         raise EncoderError(
-            f"{method} needs a transformer whose class token is the embedding, and this is a {type(visual).__name__}",
-            hint="choose decomposition, gradcam or occlusion, or an encoder such as builtin:demo",
+            f"{method} needs a transformer whose class token is the embedding, not a {type(seen.visual).__name__}",
+            hint="choose gradcam or occlusion, or an encoder such as builtin:demo",
         )
     return seen.tower

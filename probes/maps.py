@@ -12,12 +12,13 @@ from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor
 
+from cbm.clip import ClipEncoder
 from cbm.encoders import Encoder, check_contract
 from cbm.errors import unknown
 from cbm.model import ConceptModel
 from probes import map_methods
-from probes.decomposition import EmbeddingParts, decompose
-from probes.map_methods import Asked
+from probes.decomposition import EmbeddingParts, can_be_taken_apart, decompose
+from probes.map_methods import Asked, has_class_token
 from probes.views import View, view
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "decompose",
     "mappable",
     "maps_from",
+    "possible_methods",
 ]
 STRONG = 0.95
 
@@ -92,7 +94,7 @@ METHODS: Mapping[str, MapMethod] = {
     ),
     "integrated-gradients": MapMethod(
         "Integrated gradients",
-        "the gradient summed from black to the image",
+        "the gradient summed on the way from the image's mean colour to the image",
         1 / 4,
         map_methods.integrated_gradients,
         adds_up=True,
@@ -244,13 +246,22 @@ def common_scale(scores: Float[Tensor, "n k"], method: str = "decomposition") ->
 
 
 def mappable(encoder_id: str) -> bool:
-    """Whether maps are to be expected of an encoder, by its id alone; only `decompose` knows for sure.
+    """Whether maps are to be expected of an encoder, by its id alone; `possible_methods` says which.
 
     Examples
     --------
-    >>> mappable("builtin:demo"), mappable("open_clip:RN50/openai")
+    >>> mappable("builtin:demo"), mappable("words:colours")
     (True, False)
     """
-    return encoder_id.startswith(("builtin:", "open_clip:ViT-", "open_clip:hf-hub:", "open_clip:local-dir:")) and (
-        "siglip" not in encoder_id.lower()
-    )
+    return encoder_id.startswith(("builtin:", "open_clip:"))
+
+
+def possible_methods(encoder: Encoder, model: ConceptModel) -> tuple[str, ...]:
+    """The methods that this encoder's structure and this model's scores allow, as `METHODS` orders them."""
+    visual = getattr(encoder.model, "visual", None) if isinstance(encoder, ClipEncoder) else None
+    if visual is None:
+        return ()
+    linear, token = hasattr(model.bottleneck, "directions"), has_class_token(visual)
+    apart = linear and can_be_taken_apart(visual)
+    allowed = {"decomposition": apart, "dense": apart, "relevance": token, "rollout": token}
+    return tuple(name for name in METHODS if allowed.get(name, True))

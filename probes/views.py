@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from PIL.Image import Image, new
+from PIL.Image import Image
 from torch import Tensor, nn
 
 from cbm.clip import ClipEncoder
@@ -23,8 +23,8 @@ class View:
     ----------
     visual
         The encoder's image tower: pixels to embeddings of any length.
-    pixels, black
-        The image and an image without light, both as the encoder takes them.
+    pixels
+        The image as the encoder takes it.
     tower
         The blocks of a transformer; `None` for a network without.
     grid
@@ -33,7 +33,6 @@ class View:
 
     visual: nn.Module
     pixels: Float[Tensor, "1 3 h w"]
-    black: Float[Tensor, "1 3 h w"]
     tower: Tower | None
     grid: tuple[int, int]
 
@@ -41,6 +40,11 @@ class View:
         """Unit embeddings, on the autograd path."""
         whole: Tensor = self.visual(pixels)
         return nn.functional.normalize(whole.float(), dim=-1)
+
+    @property
+    def flat(self) -> Float[Tensor, "1 3 h w"]:
+        """An image that has the mean colour of this one everywhere: what is compared with, and what covers places."""
+        return self.pixels.mean((2, 3), keepdim=True).expand_as(self.pixels)
 
     def sum_places(self, pixels: Float[Tensor, "n h w"]) -> Float[Tensor, "n gh gw"]:
         """The sums of what belongs to pixels, by place."""
@@ -60,18 +64,17 @@ def view(encoder: Encoder, image: Image) -> View:
     if not isinstance(encoder, ClipEncoder) or not isinstance(visual, nn.Module):
         raise EncoderError(f"embeddings of {encoder.id} cannot be taken apart into places", hint=LIKE)
     like = next(visual.parameters())
-    both = [torch.from_numpy(encoder.preprocessing(shown)) for shown in (image, new("RGB", image.size))]
-    pixels, black = (shown[None].to(like.device, like.dtype) for shown in both)
-    return seen_by(visual, pixels, black)
+    pixels = torch.from_numpy(encoder.preprocessing(image))[None]
+    return seen_by(visual, pixels.to(like.device, like.dtype))
 
 
-def seen_by(visual: nn.Module, pixels: Float[Tensor, "1 3 h w"], black: Float[Tensor, "1 3 h w"]) -> View:
-    """The same from a bare image tower and its inputs."""
+def seen_by(visual: nn.Module, pixels: Float[Tensor, "1 3 h w"]) -> View:
+    """The same from a bare image tower and its input."""
     try:
         tower = vision_tower(visual)
     except EncoderError:
-        return View(visual, pixels, black, None, _last_places(visual, pixels)[1])
-    return View(visual, pixels, black, tower, tower.grid(pixels))
+        return View(visual, pixels, None, _last_places(visual, pixels)[1])
+    return View(visual, pixels, tower, tower.grid(pixels))
 
 
 def last_map(seen: View) -> nn.Module:

@@ -73,7 +73,7 @@ def decided(scene: ui.Scene, why: Explanation) -> None:
     for tab in where:
         with tab:
             if tab.open:  # the encoder takes seconds to load
-                ui.concept_maps(scene, why)
+                ui.concept_maps(scene, [c.name for c in used])
 
 
 def below_average(scene: ui.Scene, name: str) -> bool:

@@ -31,6 +31,18 @@ def desk(scene: ui.Scene) -> None:
         consequences(scene, image, moved)
 
 
+def where(scene: ui.Scene) -> None:
+    """Where the model sees the concepts that can be moved: a reason to contradict it."""
+    if not ui.has_maps(scene):
+        return
+    label = "Where the model sees these concepts"
+    with st.expander(label, icon=":material/map:", on_change="rerun", key="where") as box:
+        if box.open:  # the encoder takes seconds to load
+            why = explain(scene.model, scene.data.x[scene.image])
+            moved = known_draft(scene, scene.data.ids[scene.image])
+            ui.concept_maps(scene, [*moved, *(c.name for c in why.concepts[:SHOWN])])
+
+
 def known_draft(scene: ui.Scene, image: str) -> dict[str, float]:
     """What the person said of this image so far, for the concepts that the model still has."""
     kept = store.draft(scene.ws, scene.row.name, image)
@@ -280,3 +292,4 @@ else:
     ui.browse(scene)
     st.space("xsmall")
     desk(scene)
+    where(scene)

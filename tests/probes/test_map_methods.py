@@ -22,7 +22,7 @@ CHECKED = ("by_decomposition", "relevance", "occlusion", "gradcam")
 
 def maps_of(tower, directions, pixels, method):
     """`[k h w]`, of all colours, for one image."""
-    seen = seen_by(tower, pixels[None], torch.full_like(pixels[None], -2.0))
+    seen = seen_by(tower, pixels[None])
     return getattr(map_methods, method)(seen, Asked(lambda x: x @ directions.T, directions))
 
 

@@ -23,7 +23,7 @@ def open_screen(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Callab
     for name, value in workspace.settings.to_environment().items():
         monkeypatch.setenv(name, value)
 
-    def opened(screen: str, **parameters: str) -> AppTest:
+    def opened(screen: str, **parameters: str | list[str]) -> AppTest:
         page = AppTest.from_file(str(MAIN), default_timeout=60)
         for name, value in parameters.items():
             page.query_params[name] = value

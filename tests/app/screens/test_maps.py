@@ -42,3 +42,25 @@ def test_an_encoder_that_has_no_places_has_no_tab(open_screen: Open, shore: Work
     page = open_screen("explain", image="036.png")
 
     assert [tab.label for tab in page.tabs] == ["What each concept adds", "How it adds up"]
+
+
+def test_several_methods_stand_one_below_the_other_each_with_its_scale(
+    open_screen: Open, birds: Workspace, words: Words
+) -> None:
+    page = open_screen("explain", image="2.png", why="Where", maps_by=["Decomposition", "Occlusion", "Rollout"])
+
+    assert not page.exception
+    assert not page.error
+    said = words(page)
+    for label in ("**Decomposition** :gray", "**Occlusion** :gray", "**Rollout** :gray"):
+        assert label in said
+    assert "Rollout knows no concepts" in said
+    assert any("--method decomposition --method rollout --method occlusion" in code.value for code in page.code)
+
+
+def test_on_intervene_the_maps_wait_behind_an_expander(open_screen: Open, birds: Workspace, words: Words) -> None:
+    page = open_screen("intervene", image="2.png")
+
+    assert not page.exception
+    assert "Where the model sees these concepts" in [box.label for box in page.expander]
+    assert "What the encoder sees" not in words(page)
