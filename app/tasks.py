@@ -11,6 +11,7 @@ from typing import Any
 from app import store
 from app.fitting import build_bank, fit_model
 from app.measuring import measure_model
+from app.probing import probe_heads, probe_layers
 from app.uploads import forget
 from app.workspace import Workspace
 from cbm.errors import UsageError, unknown
@@ -76,6 +77,8 @@ TASKS: dict[str, Task] = {
     "embed": embed_dataset,
     "bank": build_bank,
     "fit": fit_model,
+    "heads": probe_heads,
+    "layers": probe_layers,
     "measure": measure_model,
 }
 

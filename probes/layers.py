@@ -20,7 +20,7 @@ from cbm.ranking import auroc_components
 from cbm.training_set import TrainingSet
 from probes.intervals import Estimate, Z
 
-COSTS = tuple(10.0**power for power in range(-4, 3))
+COSTS = tuple(10.0**power for power in range(-3, 2))
 FOLDS, FEWEST = 3, 10  # of cross-validation; images of either side in training, and half as many in test
 FEW_CLASSES = 6  # below it, control tasks give labels to images and not to classes
 NEAR = 0.01  # of the best AUROC

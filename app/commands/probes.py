@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from app.commands import attention
 from app.commands.call import Call, command, table
 from app.commands.edits import reference
 from app.commands.models import embedding_of, model_at
@@ -21,11 +22,12 @@ MAP_METHODS = ("decomposition", "dense", "gradcam", "relevance", "rollout", "int
 def register(main: click.Group) -> None:
     """Add the commands to `pellucid`."""
     main.add_command(probe)
+    attention.register(probe)
 
 
 @click.group()
 def probe() -> None:
-    """Look into the encoder: maps."""
+    """Look into the encoder: maps, attention, heads, layers."""
 
 
 @command(probe, "maps", computing=True)

@@ -42,6 +42,8 @@ def job_title(row: JobRow) -> str:
         "bank": lambda: f"Build the concepts {say['name']} from {say['source']}",
         "measure": lambda: f"Measure {say['model']} on {say['split']}",
         "fit": lambda: f"Fit {say['method']} on {say['dataset']} as {say['name']}",
+        "heads": lambda: f"Measure the heads behind {say['model']}{' for ' + say['concept'] if say['concept'] else ''}",
+        "layers": lambda: f"Probe the layers behind {say['model']} for {say['concept']}",
     }
     try:
         return titles[row.kind]()
@@ -92,6 +94,12 @@ def result_link(row: JobRow) -> None:
         )
     elif row.kind == "measure" and "model" in result:
         link("compare", "Compare it", extra={"on": str(row.params["split"])}, model=str(result["model"]))
+    elif row.kind in ("heads", "layers"):
+        here = {
+            "model": str(row.params["model"]),
+            **({"concept": row.params["concept"]} if row.params["concept"] else {}),
+        }
+        link("attention", "Look at it", extra={"look": row.kind.capitalize()}, **here)
     elif row.kind == "fit" and "model" in result:
         here = {"dataset": str(row.params["dataset"]), "model": str(result["model"])}
         link("explain", "Explain images with it", extra={}, **here)

@@ -72,3 +72,26 @@ def test_methods_are_rows_of_the_picture_each_with_its_scale(call, tmp_path: Pat
 
 def test_the_commands_methods_are_those_of_the_library() -> None:
     assert tuple(METHODS) == MAP_METHODS
+
+
+def run(birds: Workspace, *words: object) -> Result:
+    return CliRunner().invoke(main, ["probe", *map(str, words), "--workspace", str(birds.settings.home)])
+
+
+def test_attention_of_every_head_is_written_and_told(birds: Workspace, tmp_path: Path) -> None:
+    out = tmp_path / "heads.png"
+
+    found = run(birds, "attention", "birds-text", "2.png", "--concept", "forked tail", "--out", out, "--json")
+
+    answer = json.loads(found.stdout)
+    assert [len(answer["attention"]), len(answer["attention"][0]), len(answer["attention"][0][0])] == [6, 4, 8]
+    assert 0 < sum(map(sum, answer["rollout"])) < 1
+    maps = json.loads(run(birds, "maps", "birds-text", "2.png", "--concept", "forked tail", "--json").stdout)
+    places = [[head[0][0] for head in layer] for layer in answer["effects"]]
+    assert sum(map(sum, places)) == pytest.approx(maps["items"][0]["values"][0][0], abs=1e-5)  # the map, head by head
+    with Image.open(out) as sheet:
+        assert sheet.size == (4 * 96 + 3 * 6, 6 * 96 + 5 * 6)
+
+
+def test_a_picture_of_heads_ends_in_png(birds: Workspace) -> None:
+    assert run(birds, "attention", "birds-text", "2.png", "--out", "heads.jpg").exit_code == 2
