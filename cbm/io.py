@@ -34,7 +34,7 @@ BOTTLENECKS = {
     "gated": GatedBottleneck,
 }  # parts whose fields are all tensors
 HEADS = {"linear": LinearHead}
-OPTIONAL = ("metrics.json", "README.md", "LICENSES")
+OPTIONAL = ("metrics.json", "README.md", "LICENSES", "CITATION.bib")
 
 
 def fingerprint(value: ConceptModel | ConceptBank) -> str:
@@ -54,6 +54,7 @@ def save(
     preprocessing: Mapping[str, Json] | None = None,
     card: str = "",
     licenses: str = "",
+    citation: str = "",
 ) -> Path:
     """Write a model as a bundle and return where it lies.
 
@@ -61,9 +62,9 @@ def save(
     ----------
     path
         A folder, or a zip file when it ends in `.zip`. Must not exist, or be a bundle that is replaced whole.
-    metrics, preprocessing, card, licenses
-        What `pellucid eval` measured, the encoder's preprocessing contract, the text of the model card, and the
-        licences of what is inside; each optional.
+    metrics, preprocessing, card, licenses, citation
+        What `pellucid eval` measured, the encoder's preprocessing contract, the text of the model card, the licences of
+        what is inside, and BibTeX entries; each optional.
 
     Raises
     ------
@@ -77,6 +78,7 @@ def save(
         "metrics.json": _json(metrics) if metrics else b"",
         "README.md": card.encode(),
         "LICENSES": licenses.encode(),
+        "CITATION.bib": citation.encode(),
     }
     files.update({name: content for name, content in extra.items() if content})
     return write_bundle(Path(path), files, replaces=(*REQUIRED, *OPTIONAL))

@@ -63,6 +63,61 @@ def bundle(call: Call, model: str, out: Path) -> None:
     call.answer({**told, "edits": list(done.edits)}, str(done.path))
 
 
+@command(export, "hf", computing=True)
+@click.argument("model")
+@OUT
+def hf(call: Call, model: str, out: Path) -> None:
+    """A folder for the Hugging Face hub: the bundle with a model card that is measured now where it is edited.
+
+    \b
+    Example:
+      pellucid export hf birds-posthoc -o birds-posthoc-hf
+    """
+    from app import exports
+
+    name, branch = reference(model)
+    done = exports.write_bundle(call.ws, name, out.absolute(), branch=branch, measure=True, on_progress=call.progress)
+    told = {"model": model, "path": str(done.path), "fingerprint": done.fingerprint}
+    call.answer({**told, "edits": list(done.edits)}, str(done.path))
+
+
+@command(export, "onnx", computing=True)
+@click.argument("model")
+@OUT
+@click.option("--with-encoder", is_flag=True, help="Put the image tower in front: pixels in, decisions out.")
+def onnx(call: Call, model: str, out: Path, with_encoder: bool) -> None:
+    """An ONNX file, traced with zeros and compared with the model by onnxruntime before it is kept.
+
+    \b
+    Example:
+      pellucid export onnx birds-posthoc -o birds.onnx
+    """
+    from app import exports
+
+    name, branch = reference(model)
+    done = exports.write_onnx(call.ws, name, out.absolute(), branch=branch, with_encoder=with_encoder)
+    told = {"model": model, "path": str(done.path), "sha256": done.sha256, "input": done.input}
+    text = f"{done.path}: reads {done.input}; differs from the model by at most {done.difference:.1g}"
+    call.answer({**told, "difference": done.difference}, text)
+
+
+@command(export, "html", computing=True)
+@click.argument("model")
+@OUT
+def html(call: Call, model: str, out: Path) -> None:
+    """One self-contained page: how well it decides, by what, examples, edits; no script, no network.
+
+    \b
+    Example:
+      pellucid export html birds-posthoc -o birds.html
+    """
+    from app import exports
+
+    name, branch = reference(model)
+    path = exports.write_report(call.ws, name, out.absolute(), branch=branch, on_progress=call.progress)
+    call.answer({"model": model, "path": str(path)}, str(path))
+
+
 @command(export, "csv")
 @click.argument("model")
 @OUT

@@ -32,8 +32,8 @@ def take_away(row: ModelRow, branch: str) -> None:
     with left:
         st.subheader("Model bundle", anchor=False)
         st.caption(
-            "safetensors and JSON with a checksum for each file. Nothing in it is ever executed; `pellucid import` and "
-            "`cbm.load` read it back to the same model."
+            "safetensors and JSON with a checksum for each file, a model card, licences and BibTeX: unpacked, it is a folder "
+            "for the Hugging Face hub. Nothing in it is ever executed; `pellucid import` reads it back to the same model."
         )
         with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
             st.download_button(
@@ -49,7 +49,47 @@ def take_away(row: ModelRow, branch: str) -> None:
     with right:
         edits(done)
     st.space("small")
+    others(row, branch)
+    st.space("small")
     explanations(row, branch)
+
+
+def others(row: ModelRow, branch: str) -> None:
+    """The forms that other programs and people read: a page, ONNX, and the card to look at."""
+    st.subheader("For other programs and people", anchor=False)
+    st.caption(
+        "The report is one page that needs no network. ONNX reads embeddings and gives scores and logits; it is compared with "
+        "the model before you get it. Both are made when you ask for them."
+    )
+    name = file_name(row.name, branch)
+    with st.container(horizontal=True, gap="small"):
+        st.download_button(
+            "HTML report", lambda: report(row.name, branch), file_name=f"{name}.html", mime="text/html",
+            icon=":material/description:", on_click="ignore", key="download_html",
+        )  # fmt: skip
+        st.download_button(
+            "ONNX", lambda: onnx(row.name, branch), file_name=f"{name}.onnx", mime="application/octet-stream",
+            icon=":material/deployed_code:", on_click="ignore", key="download_onnx",
+        )  # fmt: skip
+        with st.popover("Model card", icon=":material/article:"):
+            st.markdown(card(row, branch))
+
+
+def report(model: str, branch: str) -> bytes:
+    """The bytes of the HTML report, made when it is asked for."""
+    with tempfile.TemporaryDirectory() as folder:
+        return exports.write_report(ui.workspace(), model, Path(folder) / "report.html", branch=branch).read_bytes()
+
+
+def onnx(model: str, branch: str) -> bytes:
+    """The bytes of the ONNX file, made when it is asked for."""
+    with tempfile.TemporaryDirectory() as folder:
+        return exports.write_onnx(ui.workspace(), model, Path(folder) / "model.onnx", branch=branch).path.read_bytes()
+
+
+def card(row: ModelRow, branch: str) -> str:
+    """The card that the bundle holds, without its header for the hub."""
+    return exports.card_of(ui.workspace(), row.name, branch=branch).split("\n---\n", 1)[1]
 
 
 def edits(done: exports.Exported) -> None:
@@ -59,7 +99,9 @@ def edits(done: exports.Exported) -> None:
         st.caption("None: the model is as it was fitted.")
         return
     st.markdown("\n".join(f"{number}. {ui.escape(text, 300)}" for number, text in enumerate(done.edits, start=1)))
-    st.caption("Measurements are left out of the bundle: they are of the model before these edits.")
+    st.caption(
+        "Its card has no figures yet: those here are of the model before these edits. `pellucid export hf` measures it."
+    )
 
 
 def to_server(row: ModelRow, branch: str) -> None:
@@ -178,6 +220,9 @@ def header(row: ModelRow | None, branch: str, view: str) -> None:
         command = "\n".join(
             [
                 ui.command("export", "bundle", named, "-o", f"{out}.zip"),
+                ui.command("export", "hf", named, "-o", f"{out}-hf"),
+                ui.command("export", "onnx", named, "-o", f"{out}.onnx"),
+                ui.command("export", "html", named, "-o", f"{out}.html"),
                 ui.command("export", "csv", named, "-o", f"{out}.csv"),
             ]
         )

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -155,3 +156,41 @@ def test_numbers_carry_their_interval_and_count() -> None:
 
     assert figure("accuracy", value) == "95.0 % (83.5 to 98.6, n = 40)"
     assert figure("nec", Estimate(8.3, 8.3, 8.3, 20)) == "8.3"
+
+
+def test_a_bundle_carries_a_card_licences_and_whom_to_cite(shore: Workspace, tmp_path: Path) -> None:
+    done = exports.write_bundle(shore, "shore-posthoc", tmp_path / "hub")
+
+    assert "Post-hoc CBM" in (done.path / "README.md").read_text()
+    assert "yuksekgonul2023posthoc" in (done.path / "CITATION.bib").read_text()
+    assert "is not among these files" in (done.path / "LICENSES").read_text()
+
+
+def test_the_card_of_an_edited_model_has_its_own_figures_or_none(shore: Workspace, tmp_path: Path) -> None:
+    store.append(shore, "shore-posthoc", [DropConcept("water")])
+
+    assert "Nothing was measured." in exports.card_of(shore, "shore-posthoc")
+    exports.write_bundle(shore, "shore-posthoc", tmp_path / "hub", measure=True)
+    card = (tmp_path / "hub" / "README.md").read_text()
+    assert "Drop “water”" in card
+    assert "Control: as many random concepts" in card
+
+
+def test_the_report_is_one_page_that_asks_for_nothing(shore: Workspace, tmp_path: Path) -> None:
+    store.append(shore, "shore-posthoc", [RenameConcept("water", "<script>alert(1)</script>")])
+
+    page = exports.write_report(shore, "shore-posthoc", tmp_path / "report.html").read_text()
+
+    assert "data:image/jpeg;base64," in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script" not in page
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert "What each class is told by" in page
+
+
+def test_the_screen_offers_a_report_onnx_and_the_card(open_screen: Open, shore: Workspace, words: Words) -> None:
+    page = open_screen("export", dataset="shore", model="shore-posthoc")
+
+    assert not page.exception
+    assert "## Model details" in words(page)
+    assert {"download_html", "download_onnx"} <= {element.key for element in page.get("download_button")}
