@@ -25,11 +25,13 @@ TITLES = {
     "anec_5": "Accuracy at 5 effective concepts",
     "anec_avg": "Mean accuracy at 5 to 30 effective concepts",
     "residual_share": "Share of the decision outside the concepts",
+    "random_anec_5": "Control: 5 effective concepts among random ones",
+    "random_anec_avg": "Control: 5 to 30 effective concepts among random ones",
     "linear_probe_accuracy": "Control: linear probe without concepts",
     "random_concept_accuracy": "Control: as many random concepts",
     "shuffled_label_accuracy": "Control: shuffled labels",
 }
-CONTROLS = ("linear_probe_accuracy", "random_concept_accuracy", "shuffled_label_accuracy")
+CONTROLS = tuple(metric for metric, title in TITLES.items() if title.startswith("Control"))
 Measured = Mapping[str, Mapping[str, Any]]
 
 
