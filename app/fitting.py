@@ -8,47 +8,105 @@ from typing import TYPE_CHECKING, Any
 from app import store
 from app.banks import add_concepts
 from app.workspace import Workspace
-from cbm.errors import UsageError
+from cbm.errors import DataError, UsageError
 from cbm.progress import OnProgress, part, wordy
 
 if TYPE_CHECKING:
+    from cbm.bank import ConceptBank
     from cbm.model import ConceptModel
     from cbm.training_set import TrainingSet
+
+    Made = tuple[ConceptBank, str]  # and what was left out on the way, in words
 
 
 def build_bank(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:
     """Build the concept bank `name` with `encoder`, and measure it where `dataset` is annotated.
 
-    `source` is `texts`, with the phrases in `texts`, or `examples`: the annotated images of the data set, for which
-    `method`, `c`, `per_side` and `seed` are options of `cbm.sources.bank_from_examples`; or `picked`: one `concept` from
-    the ids `with` it and `without` it, put into the bank if there is one of that name.
+    `source` is a name in `SOURCES`; what else each needs is told there. `picked` concepts go into a bank that is there.
     """
-    from cbm.sources import bank_from_examples, bank_from_texts, measure_bank
+    from cbm.sources import measure_bank
 
+    if params["source"] not in SOURCES:
+        raise UsageError(f"concepts cannot come from {params['source']!r}", hint=f"choose {', '.join(SOURCES)}")
     data = store.training_set(ws, params["dataset"], params["encoder"])
-    if params["source"] == "texts":
-        encoder = store.load_encoder(ws, params["encoder"])
-        bank = measure_bank(bank_from_texts(encoder, params["texts"], on_progress=on_progress), data)
-    elif params["source"] == "examples":
-        chosen = {name: params[name] for name in ("method", "c", "per_side", "seed") if name in params}
-        bank = bank_from_examples(data, **chosen, on_progress=on_progress)
-    elif params["source"] == "picked":
-        from app.picking import picked_bank
-
-        bank = picked_bank(data, params["concept"], params["with"], params["without"])
-        if params["name"] in {row.name for row in store.banks(ws)}:
-            row = add_concepts(ws, params["name"], bank)
-            return {"bank": row.name, **row.summary}
+    bank, left_out = SOURCES[params["source"]](ws, data, params, on_progress)
+    if params["source"] == "picked" and params["name"] in {row.name for row in store.banks(ws)}:
+        row = add_concepts(ws, params["name"], bank)
     else:
-        raise UsageError(f"concepts cannot come from {params['source']!r}", hint="choose texts, examples or picked")
-    row = store.add_bank(ws, params["name"], bank, dataset=params["dataset"])
-    return {"bank": row.name, **row.summary}
+        row = store.add_bank(ws, params["name"], measure_bank(bank, data), dataset=params["dataset"])
+    return {"bank": row.name, **row.summary} | ({"left_out": left_out} if left_out else {})
+
+
+def _of_texts(ws: Workspace, data: "TrainingSet", params: Mapping[str, Any], on_progress: OnProgress) -> "Made":
+    """The phrases in `texts`."""
+    from cbm.sources import bank_from_texts
+
+    encoder = store.load_encoder(ws, params["encoder"])
+    return bank_from_texts(encoder, params["texts"], on_progress=on_progress), ""
+
+
+def _of_vocabulary(ws: Workspace, data: "TrainingSet", params: Mapping[str, Any], on_progress: OnProgress) -> "Made":
+    """The words in `words`, or of the `list` that ships, of certain `parts` and `groups`, `most` of them at most.
+
+    Words the encoder does not know, blocked ones, and (unless `names` is false) such as name a class are left out.
+    """
+    from cbm.word_banks import bank_from_words, known_to
+    from cbm.words import as_words, shipped, sift
+
+    encoder = store.load_encoder(ws, params["encoder"])
+    words = as_words(params["words"]) if params.get("words") else shipped(params.get("list") or "all")
+    names = data.classes if params.get("names", True) else ()
+    chosen = {key: params[key] for key in ("parts", "groups", "most") if params.get(key)}
+    known = known_to(encoder, words)
+    sifted = sift(known.words, names=names, **chosen)
+    sifted = replace(sifted, dropped=known.dropped + sifted.dropped)
+    if not sifted.words:
+        raise DataError(f"no word is left: {sifted.summary()}", hint="choose other words, or fewer filters")
+    return bank_from_words(encoder, sifted.words, on_progress=on_progress), sifted.summary()
+
+
+def _of_sentences(ws: Workspace, data: "TrainingSet", params: Mapping[str, Any], on_progress: OnProgress) -> "Made":
+    """The `candidates` by class, else those that ship for these classes, cleaned; with `names` none that names a class."""
+    from cbm.vocabulary import checked, clean
+    from cbm.word_banks import bank_from_sentences
+
+    candidates = checked(params["candidates"]) if params.get("candidates") else data.candidates
+    if not candidates:
+        raise UsageError("there are no candidate sentences", hint='give a file {"class": ["sentence", ...]}')
+    cleaned = clean(candidates, data.classes, names=params.get("names", True), every=False)
+    encoder = store.load_encoder(ws, params["encoder"])
+    return bank_from_sentences(encoder, cleaned, data.classes, on_progress=on_progress), cleaned.summary()
+
+
+def _of_examples(ws: Workspace, data: "TrainingSet", params: Mapping[str, Any], on_progress: OnProgress) -> "Made":
+    """The annotated images; `method`, `c`, `per_side`, `seed` are options of `cbm.sources.bank_from_examples`."""
+    from cbm.sources import bank_from_examples
+
+    chosen = {name: params[name] for name in ("method", "c", "per_side", "seed") if name in params}
+    return bank_from_examples(data, **chosen, on_progress=on_progress), ""
+
+
+def _of_picked(ws: Workspace, data: "TrainingSet", params: Mapping[str, Any], on_progress: OnProgress) -> "Made":
+    """One `concept` from the ids `with` it and `without` it."""
+    from app.picking import picked_bank
+
+    return picked_bank(data, params["concept"], params["with"], params["without"]), ""
+
+
+SOURCES = {
+    "texts": _of_texts,
+    "vocabulary": _of_vocabulary,
+    "sentences": _of_sentences,
+    "examples": _of_examples,
+    "picked": _of_picked,
+}
 
 
 def fit_model(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:
     """Fit `method` with `options` on `dataset` embedded by `encoder`, store it as `name`, and measure it.
 
-    `bank` names a concept bank, or is absent; `candidates` are sentences by class, or absent.
+    `bank` names a concept bank, or is absent; `candidates` are sentences by class, or absent; `vocabulary` are words, or
+    absent.
     Measured on the validation images, or the test images where there are no others.
     """
     from cbm.methods import Need, fit, method
@@ -61,6 +119,8 @@ def fit_model(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress)
     data = store.training_set(ws, params["dataset"], params["encoder"], encoder=encoder)
     if params.get("candidates"):
         data = replace(data, candidates=checked(params["candidates"]))
+    if params.get("vocabulary"):
+        data = replace(data, vocabulary=tuple(params["vocabulary"]))
     bank = store.bank(ws, params["bank"]) if params.get("bank") else None
     if bank is not None and bank.contract != data.contract:
         data = replace(data, concept_x=_seen_by(ws, params["dataset"], bank.encoder_id, data.ids))

@@ -19,6 +19,7 @@ from cbm.errors import DataError
 from cbm.progress import OnProgress, part
 from cbm.sources import read_phrases
 from cbm.voting import Scale, Votes, above_chance, lift, scale_of, vote, voters, without_twins
+from cbm.word_banks import known_to
 from cbm.words import Sifted, Word, grammar, sift
 
 PARTS = frozenset({"part", "body"})  # groups of nouns that phrases are made of wherever the images show them
@@ -95,17 +96,15 @@ def readable(
     DataError
         If there is none.
     """
-    knows = getattr(encoder, "knows", lambda text: True)
-    known = [word for word in words if knows(word.text)]
-    sifted = sift(known, names=classes if drop_named else (), most=most)
+    known = known_to(encoder, words)
+    sifted = sift(known.words, names=classes if drop_named else (), most=most)
     if not sifted.words:
         raise DataError(
-            f"none of {len(words):,} words can be used: {len(words) - len(known):,} are unknown to the encoder, "
-            f"{len(known):,} blocked or naming a class",
+            f"none of {len(words):,} words can be used: {len(words) - len(known.words):,} are unknown to the encoder, "
+            f"{len(known.words):,} blocked or naming a class",
             hint="give other words",
         )
-    unknown = (("unknown to the encoder", len(words) - len(known)),) if len(known) < len(words) else ()
-    return Sifted(tuple(sorted(sifted.words, key=lambda word: word.text)), unknown + sifted.dropped)
+    return Sifted(tuple(sorted(sifted.words, key=lambda word: word.text)), known.dropped + sifted.dropped)
 
 
 def make_codebook(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cbm.errors import DataError
+from cbm.written_lists import read_written
 
 LARGEST_FILE = 64 << 20  # bytes; the longest published list has 3 MB
 LONGEST = 30  # words; the longest published sentence has 19
@@ -53,21 +54,33 @@ class Cleaned:
 
 
 def read_candidates(path: str | Path) -> dict[str, tuple[str, ...]]:
-    """The candidate sentences in a JSON file `{"class": ["sentence", ...]}`.
+    """The candidate sentences in a file: JSON `{"class": ["sentence", ...]}`, or what a language model printed.
 
     Raises
     ------
     DataError
-        If the file cannot be read, is no JSON, or does not have this layout.
+        If the file cannot be read, or has neither layout; see `cbm.written_lists.read_written`.
     """
     try:
         if Path(path).stat().st_size > LARGEST_FILE:
             raise DataError(f"{path} is larger than {LARGEST_FILE >> 20} MB", hint="give fewer sentences a class")
-        given = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}", hint="check the path") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not JSON: {error}", hint='expected {"class": ["sentence", ...]}') from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text", hint="save it as UTF-8") from error
+    try:
+        return candidates_in(text)
+    except DataError as error:
+        raise DataError(f"{path}: {error.message}", hint=error.hint) from error
+
+
+def candidates_in(text: str) -> dict[str, tuple[str, ...]]:
+    """The same from a text; `DataError` names the line where reading stopped."""
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError):
+        return checked(read_written(text))
     return checked(given)
 
 
@@ -94,7 +107,9 @@ def shipped_candidates(classes: Sequence[str]) -> dict[str, tuple[str, ...]] | N
     return None
 
 
-def clean(candidates: Candidates, classes: Sequence[str], *, longest: int = LONGEST, names: bool = True) -> Cleaned:
+def clean(
+    candidates: Candidates, classes: Sequence[str], *, longest: int = LONGEST, names: bool = True, every: bool = True
+) -> Cleaned:
     """The sentences of these classes that may become concepts, each with all the classes that list it.
 
     Spaces are made single. What is left out: sentences that are empty or longer than `longest` words, those that name
@@ -104,11 +119,13 @@ def clean(candidates: Candidates, classes: Sequence[str], *, longest: int = LONG
     ----------
     candidates
         Sentences by class. Classes match whatever their case, and underscores and hyphens are spaces; others are not looked at.
+    every
+        Whether every class needs a sentence.
 
     Raises
     ------
     DataError
-        If a class has no sentence, or none that may stay.
+        If a class has no sentence, or none that may stay, though it needs one; or if no class has any.
 
     Notes
     -----
@@ -130,7 +147,8 @@ def clean(candidates: Candidates, classes: Sequence[str], *, longest: int = LONG
             else:
                 spelled.setdefault(key, text)
                 owners.setdefault(key, []).append(label)
-    _refuse_silent(classes, owners, by_name)
+    if every or not owners:
+        _refuse_silent(classes, owners, by_name)
     return Cleaned(tuple(spelled.values()), tuple(tuple(owners[key]) for key in spelled), tuple(dropped))
 
 

@@ -23,31 +23,71 @@ def concepts() -> None:
     """Concept banks: build, list, show, export."""
 
 
+SOURCES = ("texts", "examples", "sentences", "vocabulary")
+LISTS = ("visual", "attributes", "all")
+
+
 @command(concepts, "build", computing=True)
 @click.argument("dataset")
 @click.option("--encoder", help="Encoder id; else PELLUCID_ENCODER or builtin:demo.")
-@click.option("--from", "source", type=click.Choice(["texts", "examples"]), required=True, help="Where they come from.")
-@click.option("--file", type=click.Path(path_type=Path), help="One phrase a line; else the data set's concept names.")
+@click.option("--from", "source", type=click.Choice(SOURCES), required=True, help="Where they come from.")
+@click.option(
+    "--file", type=click.Path(path_type=Path),
+    help="Phrases or words (text, CSV, JSON), or sentences by class (JSON, or as a language model printed them).",
+)  # fmt: skip
+@click.option("--list", "words", type=click.Choice(LISTS), help="Words that ship; without --file, all of them.")
+@click.option(
+    "--part", "parts", multiple=True, type=click.Choice(["noun", "adjective"]), help="Part of speech to keep."
+)
+@click.option("--group", "groups", multiple=True, help="Group of words to keep, such as colour; repeatable.")
+@click.option("--most", type=click.IntRange(1, 50_000), help="Use so many words, the commonest.")
+@click.option("--keep-named", is_flag=True, help="Keep words and sentences that name a class.")
 @click.option("--name", required=True, help="Name of the bank.")
 @click.option("--seed", default=0, show_default=True, help="Of every random choice.")
-def build(call: Call, dataset: str, encoder: str | None, source: str, file: Path | None, name: str, seed: int) -> None:
-    """Build a bank from phrases, or from the images of a data set that are annotated with concepts.
+def build(
+    call: Call,
+    dataset: str,
+    encoder: str | None,
+    source: str,
+    file: Path | None,
+    words: str | None,
+    parts: tuple[str, ...],
+    groups: tuple[str, ...],
+    most: int | None,
+    keep_named: bool,
+    name: str,
+    seed: int,
+) -> None:
+    """Build a bank from phrases, annotated images, candidate sentences, or words that ship.
 
     \b
     Examples:
       pellucid concepts build birds --from examples --name parts
       pellucid concepts build birds --from texts --file words.txt --name words
+      pellucid concepts build birds --from vocabulary --list attributes --group colour --name colours
+      pellucid concepts build birds --from sentences --file answer.txt --name told
     """
     from app import store, tasks
 
-    if file is not None and source != "texts":
+    if file is not None and source == "examples":
         raise UsageError("--file has phrases, which --from examples does not use", hint="say --from texts")
+    if source != "vocabulary" and (words or parts or groups or most):
+        raise UsageError("--list, --part, --group and --most choose words", hint="say --from vocabulary")
+    if file is not None and words:
+        raise UsageError("--file and --list are two lists of words", hint="give one of them")
     params: dict[str, Any] = {"dataset": dataset, "encoder": encoder or call.settings.encoder, "source": source}
-    params |= {"name": name, "seed": seed}
+    params |= {"name": name, "seed": seed, "names": not keep_named}
     if source == "texts":
         params["texts"] = phrases(file) if file else list(store.dataset_row(call.ws, dataset).concepts)
-    tasks.run(call.ws, "bank", params, call.progress)
-    _answer(call, name)
+    elif source == "vocabulary":
+        params |= {"words": phrases(file) if file else None, "list": words}
+        params |= {"parts": list(parts), "groups": list(groups), "most": most}
+    elif source == "sentences" and file:
+        from cbm.vocabulary import read_candidates
+
+        params["candidates"] = read_candidates(file)
+    result = tasks.run(call.ws, "bank", params, call.progress)
+    _answer(call, name, result.get("left_out", ""))
 
 
 @command(concepts, "list")
@@ -95,29 +135,29 @@ def export(call: Call, bank: str, file: Path) -> None:
 
 
 def phrases(file: Path) -> list[str]:
-    """The phrases of a text file, one a line; blank lines and lines that begin with # are left out."""
+    """The phrases of a text, CSV or JSON file, as `cbm.words.read_words` reads them."""
+    from cbm.words import read_words
+
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{file} cannot be read as text: {error}", hint="give a UTF-8 file with one phrase a line"
-        ) from error
-    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        return list(read_words(file.name, file.read_bytes()))
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}", hint="check the path") from error
 
 
-def _answer(call: Call, name: str) -> None:
+def _answer(call: Call, name: str, left_out: str = "") -> None:
     from app import store
     from cbm.bank import near_duplicates
 
     row, bank = store.bank_row(call.ws, name), store.bank(call.ws, name)
     items = to_items(bank)
     twins = [{"first": a, "second": b, "cosine": cosine} for a, b, cosine in near_duplicates(bank)]
-    lines = [f"{name}: {len(bank)} concepts for {bank.encoder_id}"]
+    lines = [f"{name}: {len(bank)} concepts for {bank.encoder_id}", *([left_out] if left_out else [])]
     lines += table(items, ("name", "group", "source", "auroc", "positives", "note"), empty="")
     lines += [
         f"nearly the same: {twin['first']} and {twin['second']} (cosine {twin['cosine']:.3f})" for twin in twins[:10]
     ]
-    call.answer({"bank": name, "encoder": row.encoder, "items": items, "near_duplicates": twins}, lines)
+    value = {"bank": name, "encoder": row.encoder, "items": items, "near_duplicates": twins}
+    call.answer(value | ({"left_out": left_out} if left_out else {}), lines)
 
 
 def to_items(bank: "ConceptBank") -> list[dict[str, Any]]:

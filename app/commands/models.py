@@ -35,6 +35,9 @@ def _register_train(main: click.Group) -> None:
     @click.option("--encoder", help="Encoder id; else PELLUCID_ENCODER or builtin:demo.")
     @click.option("--concepts", "bank", help="Concept bank, for methods that need one.")
     @click.option("--candidates", type=click.Path(path_type=Path), help="JSON {class: [sentence, ...]}, for labo.")
+    @click.option(
+        "--vocabulary", type=click.Path(path_type=Path), help="Words, one a line; for v2c instead of those that ship."
+    )
     @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the method; repeatable.")
     @click.option("--seed", type=int, help="Short for --set seed=N, for methods that have it.")
     @click.option("--name", help="Name of the model; else DATASET-METHOD.")
@@ -45,6 +48,7 @@ def _register_train(main: click.Group) -> None:
         encoder: str | None,
         bank: str | None,
         candidates: Path | None,
+        vocabulary: Path | None,
         settings: tuple[str, ...],
         seed: int | None,
         name: str | None,
@@ -58,12 +62,14 @@ def _register_train(main: click.Group) -> None:
           pellucid train posthoc birds --concepts parts --set nec=8 --name sparse-birds
         """
         from app import tasks
+        from app.commands.concepts import phrases
         from cbm.vocabulary import read_candidates
 
         options = pairs(settings) | ({} if seed is None else {"seed": seed})
         params = {"method": method, "dataset": dataset, "encoder": encoder or call.settings.encoder, "bank": bank}
         params |= {"options": options, "name": name or f"{dataset}-{method}"}
         params |= {} if candidates is None else {"candidates": read_candidates(candidates)}
+        params |= {} if vocabulary is None else {"vocabulary": phrases(vocabulary)}
         result = tasks.run(call.ws, "fit", params, call.progress)
         lines = [
             f"{result['model']}: fitted by {method} in {result['seconds']:.1f} s; on {result['n']:,} {result['split']} images:"

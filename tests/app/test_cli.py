@@ -405,3 +405,35 @@ def test_a_taken_port_is_refused_and_another_one_found():
             free_port("127.0.0.1", port)
 
     assert free_port("127.0.0.1", None) in range(8501, 8521)
+
+
+def test_banks_come_from_words_that_ship_and_from_printed_sentences(birds, tmp_path):
+    home, answer, mine = birds.settings.home, tmp_path / "answer.txt", tmp_path / "mine.csv"
+    answer.write_text("Sure!\n\n**tern**:\n- forked tail\n- a tern in flight\n\n**wren**:\n- short tail\n")
+    mine.write_text("word\nred crown\nuseful\nspreadsheet\n")
+    build = ("concepts", "build", "birds", "--encoder", "builtin:demo", "--name")
+
+    colours = done(home, *build, "colours", "--from", "vocabulary", "--list", "attributes", "--group", "colour")
+    told = done(home, *build, "told", "--from", "sentences", "--file", answer)
+    own = done(home, *build, "own", "--from", "vocabulary", "--file", mine)
+
+    assert {item["group"] for item in colours["items"]} == {"colour"}
+    assert "unknown to the encoder" in colours["left_out"]
+    assert [(item["name"], item["source"], item["detail"]) for item in told["items"]] == [
+        ("forked tail", "sentence", "listed for tern"),
+        ("short tail", "sentence", "listed for wren"),
+    ]
+    assert told["left_out"].endswith("1 naming the class")
+    assert [item["name"] for item in own["items"]] == ["red crown"]
+
+
+def test_where_words_come_from_is_said_without_contradiction(home, tmp_path):
+    words = tmp_path / "words.txt"
+    words.write_text("red")
+    build = ("concepts", "build", "tiles", "--encoder", "test:colour", "--name", "x")
+
+    for wrong in (("--from", "texts", "--group", "colour"), ("--from", "vocabulary", "--list", "all", "--file", words)):
+        code, refused = run(home, *build, *wrong)
+        assert code == 2, refused
+        assert refused["error"]["hint"]
+    assert run(home, *build, "--from", "sentences")[0] == 2

@@ -26,7 +26,7 @@ def test_a_file_in_the_usual_layout_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "not JSON"),
+        ("{", "line 1: the text ends in the middle of a list"),
         ("[]", "not an object"),
         ("{}", "not an object"),
         ('{"cat": "long whiskers"}', "candidates of 'cat' are not a list"),
@@ -118,3 +118,9 @@ def test_sentences_ship_for_the_demo_world_and_for_nothing_else():
     assert checked(found) == found
     assert clean(found, classes).sentences
     assert shipped_candidates(("cat", "dog")) is None
+
+
+def test_a_bank_needs_no_sentence_of_every_class_but_of_one():
+    assert clean({"a": ["red"]}, ["a", "b"], every=False).sentences == ("red",)
+    with pytest.raises(DataError, match="class 'a' is not among"):
+        clean({"z": ["red"]}, ["a", "b"], every=False)
