@@ -115,7 +115,8 @@ METRICS: dict[str, Metric] = {
     ),
     "shuffled_label_accuracy": Metric(
         "Shuffled labels",
-        "Control: the same method when the labels of the training images mean nothing. Above chance, something leaks.",
+        "Control: the same method when the labels of the training images, and whose sentences are whose, mean nothing. "
+        "Above chance, something leaks.",
         "",
         "read",
     ),

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from cbm.progress import OnProgress, Reading, silent
 
-Activation = Literal["softmax", "none"]
+Activation = Literal["softmax", "sparsemax", "relu", "none"]
 EVERY = 10  # steps between two looks at the held-out images
 PATIENCE = 5  # looks without improvement
 
@@ -28,23 +28,33 @@ class Association:
     Attributes
     ----------
     logits
-        `[c k]`; their softmax over concepts is the association.
+        `[c k]`; see `associated`.
     scale
         Logit that one unit of similarity is worth.
     losses
         Cross-entropy on the images learned from, before each step.
     steps
         How many steps led to it.
+    activation
+        How logits become the association.
     """
 
     logits: Float[Tensor, "c k"]
     scale: float
     losses: tuple[float, ...]
     steps: int
+    activation: Activation = "softmax"
+
+    @property
+    def association(self) -> Float[Tensor, "c k"]:
+        """How much each concept counts for each class."""
+        return associated(self.logits, self.activation)
 
 
-def prior(owners: Sequence[Sequence[int]], classes: int, *, mass: float) -> Float[Tensor, "c k"]:
-    """Association logits whose softmax gives a class's own concepts together the share `mass`, whatever their number.
+def prior(
+    owners: Sequence[Sequence[int]], classes: int, *, mass: float, activation: Activation = "softmax"
+) -> Float[Tensor, "c k"]:
+    """Association logits that give a class's own concepts together the share `mass`, whatever their number.
 
     A class that owns no concept, or all of them, starts uniform.
 
@@ -64,8 +74,12 @@ def prior(owners: Sequence[Sequence[int]], classes: int, *, mass: float) -> Floa
         own[list(labels), concept] = True
     count = own.sum(1, keepdim=True).double()
     others = len(owners) - count
-    lift = math.log(mass / (1 - mass)) + (others / count).log()
-    return torch.where(own & (others > 0), lift, 0.0).float()
+    if activation == "softmax":
+        lift = math.log(mass / (1 - mass)) + (others / count).log()
+        return torch.where(own & (others > 0), lift, 0.0).float()
+    shares = torch.where(own, mass / count, (1 - mass) / others)
+    even = (count == 0) | (others == 0)
+    return torch.where(even, 1 / len(owners), shares).float()
 
 
 def train_association(
@@ -78,6 +92,8 @@ def train_association(
     activation: Activation = "softmax",
     scale: float = 100.0,
     learn_scale: bool = False,
+    l1: float = 0.0,
+    diversity: float = 0.0,
     rate: float = 0.01,
     steps: int = 500,
     on_progress: OnProgress = silent,
@@ -90,9 +106,13 @@ def train_association(
         Images to stop by: the logits that are best there by cross-entropy are kept, and training ends when they have
         not improved for a while. Without, all steps are taken.
     activation
-        How association logits become the association `P`: a softmax over concepts, or as they are.
+        How association logits become the association `P`; see `associated`.
     learn_scale
         Train the scale as well.
+    l1
+        Penalty on the association logits of the class that has the largest sum of their sizes.
+    diversity
+        Reward of similarities with a class that differ between images: of their variance, a mean over classes.
 
     Notes
     -----
@@ -104,9 +124,14 @@ def train_association(
     trained = [weight, log_scale] if learn_scale else [weight]
     adam = torch.optim.Adam(trained, lr=rate)
 
-    def loss(images: Float[Tensor, "b d"], labels: Int[Tensor, "b"]) -> Float[Tensor, ""]:
-        classes = associated(weight, activation) @ vectors
-        return cross_entropy(log_scale.exp() * (images @ classes.T), labels)
+    def similarity(images: Float[Tensor, "b d"]) -> Float[Tensor, "b c"]:
+        return images @ (associated(weight, activation) @ vectors).T
+
+    def penalised() -> Float[Tensor, ""]:
+        found = similarity(x)
+        value = cross_entropy(log_scale.exp() * found, y)
+        value = value + l1 * weight.abs().sum(1).max() if l1 else value
+        return value - diversity * found.var(0).mean() if diversity else value
 
     losses: list[float] = []
     told: dict[str, float] = {}
@@ -114,7 +139,7 @@ def train_association(
     for step in range(steps + 1):
         if held is not None and step % EVERY == 0:
             with torch.no_grad():
-                found = float(loss(*held))
+                found = float(cross_entropy(log_scale.exp() * similarity(held[0]), held[1]))
             told = {"loss/held-out": found}
             if found < best:
                 best, kept, taken = found, (weight.detach().clone(), float(log_scale.detach().exp())), step
@@ -122,7 +147,7 @@ def train_association(
                 break
         if step == steps:
             break
-        value = loss(x, y)
+        value = penalised()
         for tensor, gradient in zip(trained, torch.autograd.grad(value, trained), strict=True):
             tensor.grad = gradient
         adam.step()
@@ -132,12 +157,39 @@ def train_association(
             on_progress(step / steps, Reading(f"step {step}: cross-entropy {losses[-1]:.3f}", **numbers))
     if held is None:
         kept, taken = (weight.detach(), float(log_scale.detach().exp())), steps
-    return Association(*kept, tuple(losses), taken)
+    return Association(*kept, tuple(losses), taken, activation)
 
 
 def associated(logits: Float[Tensor, "c k"], activation: Activation = "softmax") -> Float[Tensor, "c k"]:
-    """The association: the softmax over concepts, or the logits as they are."""
-    return torch.softmax(logits, 1) if activation == "softmax" else logits
+    """The association: a distribution over concepts by softmax or sparsemax, the positive logits, or all as they are."""
+    match activation:
+        case "softmax":
+            return torch.softmax(logits, 1)
+        case "sparsemax":
+            return sparsemax(logits)
+        case "relu":
+            return torch.relu(logits)
+        case _:
+            return logits
+
+
+def sparsemax(logits: Float[Tensor, "c k"]) -> Float[Tensor, "c k"]:
+    """The distribution nearest to each row: what is far below the largest entry becomes zero.
+
+    References
+    ----------
+    Martins, Astudillo, "From softmax to sparsemax", ICML 2016.
+
+    Examples
+    --------
+    >>> sparsemax(torch.tensor([[0.5, 0.25, -1.0]])).tolist()
+    [[0.625, 0.375, 0.0]]
+    """
+    ordered = logits.sort(1, descending=True).values
+    sums = ordered.cumsum(1)
+    ranks = torch.arange(1, logits.shape[1] + 1)
+    size = (1 + ranks * ordered > sums).sum(1, keepdim=True)
+    return torch.relu(logits - (sums.gather(1, size - 1) - 1) / size)
 
 
 def held_mass(association: Float[Tensor, "c k"], owners: Sequence[Sequence[int]]) -> float:

@@ -4,7 +4,7 @@ If random concepts do as well, the names carry nothing; if shuffled labels do be
 Every control uses the model's own method with the model's own options.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -41,6 +41,8 @@ def random_concepts(model: ConceptModel, data: TrainingSet, seed: int, on_progre
 def shuffled_labels(model: ConceptModel, data: TrainingSet, seed: int, on_progress: OnProgress) -> ConceptModel:
     """The same method, options and concepts on training and validation images whose labels are shuffled.
 
+    Candidate sentences are dealt to other classes as well: they say what a class looks like, which is a label too.
+
     Raises
     ------
     ModelError
@@ -53,7 +55,18 @@ def shuffled_labels(model: ConceptModel, data: TrainingSet, seed: int, on_progre
     for split in ("train", "val"):
         members = torch.nonzero(torch.from_numpy(data.splits == split)).flatten()
         labels[members] = labels[members[torch.randperm(len(members), generator=generator)]]
-    return fit_again(model.recipe, replace(data, labels=labels, bank=model.bank), on_progress=on_progress)
+    shuffled = replace(data, labels=labels, bank=model.bank, candidates=_dealt(data.candidates, generator))
+    return fit_again(model.recipe, shuffled, on_progress=on_progress)
+
+
+def _dealt(
+    candidates: Mapping[str, tuple[str, ...]] | None, generator: torch.Generator
+) -> Mapping[str, tuple[str, ...]] | None:
+    if candidates is None:
+        return None
+    names = list(candidates)
+    order = torch.randperm(len(names), generator=generator).tolist()
+    return {name: candidates[names[i]] for name, i in zip(names, order, strict=True)}
 
 
 def _learns(model: ConceptModel) -> bool:

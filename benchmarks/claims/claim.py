@@ -80,8 +80,8 @@ def judged(
         What explains it if the mean does not lie there; where only the interval does not, that is said.
     """
     value, low, high = interval(values)
-    holds = least <= low and high <= most
-    close = least <= value <= most
+    holds = least < low and high < most
+    close = least < value < most
     reason = "" if holds else "the mean does, but the seeds differ too much to be sure" if close else why
     return Claim(paper, claim, value, low, high, len(values), control, holds, reason, unit)
 

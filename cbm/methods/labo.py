@@ -4,6 +4,7 @@ The sentences are written by a language model; an encoder that reads text turns 
 weighted mean of them, which holds it to what the sentences say: that helps most where there are few images.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cbm.association import Association, associated, held_mass, prior, train_association
+from cbm.association import Association, held_mass, prior, train_association
 from cbm.bank import ConceptBank, Origin, Quality
 from cbm.config import option
 from cbm.errors import DataError, ModelError
@@ -24,6 +25,7 @@ from cbm.model import ConceptModel, Recipe
 from cbm.progress import OnProgress, part
 from cbm.selection import (
     Pick,
+    certified,
     choose,
     choose_as_published,
     class_similarity,
@@ -55,6 +57,12 @@ class Config:
     shots: Literal["1", "2", "4", "8", "16", "all"] = option(
         "all", help="training images of each class; validation images are all used", choices=("1", "2", "4", "8", "16", "all")
     )  # fmt: skip
+    association: Literal["softmax", "sparsemax", "relu"] = option(
+        "softmax", help="how much sentences count for a class: shares that are never zero, shares of few, or any positive numbers",
+        choices=("softmax", "sparsemax", "relu"),
+    )  # fmt: skip
+    l1: float = option(0.0, help="penalty on the association of the class where it is largest", low=0, high=10)
+    diversity: float = option(0.0, help="reward of class similarities that vary between images", low=0, high=10)
     prior_mass: float = option(
         0.9, help="share that a class's own sentences hold before training", low=0.01, high=0.999
     )
@@ -99,20 +107,34 @@ def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptMo
     cleaned = clean(data.candidates, data.classes, names=config.drop_named)
     vectors = read_sentences(data.encoder, cleaned.sentences, on_progress=part(on_progress, 0.0, 0.3))
     picks = choose_sentences(train, cleaned, vectors, config, part(on_progress, 0.3, 0.5))
+    worth = _worth(train, cleaned, vectors, picks, config)
     kept = sorted({pick.position for row in picks for pick in row})
     owners = [cleaned.owners[i] for i in kept]
     units = vectors[kept]
-    found = train_association(
-        train.x, train.labels, units, prior(owners, len(data.classes), mass=config.prior_mass),
-        held=(held.x, held.labels), scale=config.scale, learn_scale=config.learn_scale, rate=config.rate,
-        steps=config.steps, on_progress=part(on_progress, 0.5, 1.0),
-    )  # fmt: skip
+    found = learn(train, held, units, owners, config, part(on_progress, 0.5, 1.0))
     bank = _bank(data, cleaned, picks, kept, units)
     recipe = Recipe(
         METHOD.name, resolved(config), data.encoder_id, data.contract, len(train),
-        notes=(cleaned.summary(), association_note(found, owners)),
+        notes=(cleaned.summary() + worth, association_note(found, owners)),
     )  # fmt: skip
     return model_of(data, train, bank, found, recipe)
+
+
+def learn(
+    train: TrainingSet,
+    held: TrainingSet,
+    units: Float[Tensor, "k d"],
+    owners: Sequence[Sequence[int]],
+    config: Config,
+    on_progress: OnProgress,
+) -> Association:
+    """How much each concept counts for each class, from the prior that `owners` give."""
+    start = prior(owners, len(train.classes), mass=config.prior_mass, activation=config.association)
+    return train_association(
+        train.x, train.labels, units, start, held=(held.x, held.labels), activation=config.association,
+        scale=config.scale, learn_scale=config.learn_scale, l1=config.l1, diversity=config.diversity,
+        rate=config.rate, steps=config.steps, on_progress=on_progress,
+    )  # fmt: skip
 
 
 def few_shot(train: TrainingSet, shots: str, *, seed: int = 0) -> TrainingSet:
@@ -142,11 +164,23 @@ def choose_sentences(
             )
         first = [owners[:1] for owners in cleaned.owners]
         return choose_as_published(vectors, value, first, classes, count=config.per_class, weight=config.coverage)
-    value = discriminability(similarity, temperature=TEMPERATURE)
     return choose(
-        vectors, value, cleaned.owners, classes,
+        vectors, discriminability(similarity, temperature=TEMPERATURE), cleaned.owners, classes,
         count=config.per_class, coverage=config.coverage, on_progress=on_progress,
     )  # fmt: skip
+
+
+def _worth(
+    train: TrainingSet, cleaned: Cleaned, vectors: Float[Tensor, "m d"], picks: list[list[Pick]], config: Config
+) -> str:
+    """How good the choice is at least, where that is known."""
+    if config.selection != "submodular":
+        return ""
+    value = discriminability(
+        class_similarity(train.x, train.labels, len(train.classes), vectors), temperature=TEMPERATURE
+    )
+    share = certified(vectors, value, cleaned.owners, picks, coverage=config.coverage)
+    return f"; the choice is worth at least {math.floor(1000 * share) / 10:g}% of the best one"
 
 
 def _bank(
@@ -180,7 +214,7 @@ def model_of(
 ) -> ConceptModel:
     """The association as a head on standardised scores, with the logits that it has on cosines."""
     cosines = train.x.double() @ bank.vectors.T.double()
-    weight = found.scale * associated(found.logits).double()
+    weight = found.scale * found.association.double()
     bias = weight @ cosines.mean(0)
     return ConceptModel(
         concepts=bank.names,
@@ -194,12 +228,14 @@ def model_of(
 
 def association_note(found: Association, owners: Sequence[Sequence[int]]) -> str:
     """What share of a class's weight its own concepts and its strongest ones hold, in one sentence."""
-    association = associated(found.logits)
-    own = held_mass(association, owners)
-    top = float(association.topk(min(10, association.shape[1]), dim=1).values.sum(1).mean())
+    association = found.association
+    shares = association / association.sum(1, keepdim=True).clamp_min(1e-12)
+    own = held_mass(shares, owners)
+    top = float(shares.topk(min(10, shares.shape[1]), dim=1).values.sum(1).mean())
+    used = float((shares > 0).sum(1).float().mean())
     return (
-        f"a class gives {own:.0%} of its weight to its own concepts and {top:.0%} to its ten strongest "
-        f"({found.steps} steps, scale {found.scale:.3g})"
+        f"a class gives {own:.0%} of its weight to its own concepts and {top:.0%} to its ten strongest, and uses "
+        f"{used:.3g} of {shares.shape[1]} ({found.steps} steps, scale {found.scale:.3g})"
     )
 
 

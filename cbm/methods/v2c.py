@@ -14,7 +14,6 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from cbm.association import prior, train_association
 from cbm.bank import ConceptBank, Origin, Quality
 from cbm.codebook import Codebook, Rules, make_codebook, readable, tokens
 from cbm.config import option
@@ -118,11 +117,7 @@ def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptMo
     kept = sorted({pick.position for row in picks for pick in row})
     owners = [tuple(label for label, row in enumerate(picks) if any(p.position == i for p in row)) for i in kept]
     units = normalize(found.vectors[kept], dim=1)
-    learned = train_association(
-        few.x, few.labels, units, prior(owners, len(data.classes), mass=config.prior_mass),
-        held=(held.x, held.labels), scale=config.scale, learn_scale=config.learn_scale, rate=config.rate,
-        steps=config.steps, on_progress=part(on_progress, 0.7, 1.0),
-    )  # fmt: skip
+    learned = labo.learn(few, held, units, owners, config, part(on_progress, 0.7, 1.0))
     bank = measure_bank(_bank(train, found, picks, kept, units), data)
     notes = (sifted.summary(), *found.notes, *_weak(data.classes, found, picks), _pool_note(train))
     recipe = Recipe(

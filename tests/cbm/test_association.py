@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cbm.association import associated, held_mass, prior, train_association
+from cbm.association import associated, held_mass, prior, sparsemax, train_association
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "labo.npz"
 
@@ -88,3 +88,56 @@ def test_the_scale_is_learned_when_asked_to():
 
     assert made.scale > 5
     assert made.losses[-1] < made.losses[0] / 2
+
+
+def test_five_steps_with_both_extra_terms_are_the_published_ones():
+    """Positive logits as they are, a penalty on the largest class, and a reward of similarities that vary."""
+    arrays = np.load(REFERENCE)
+    found = {what: torch.from_numpy(arrays[f"asso_relu_reg_{what}"]) for what in ("init", "loss", "final", "logits")}
+    dot, labels = torch.from_numpy(arrays["asso_dot"]) / 10, torch.arange(5).repeat_interleave(8)
+
+    made = train_association(
+        dot, labels, torch.eye(50), found["init"], activation="relu", l1=0.01, diversity=0.005, rate=0.01, steps=5
+    )
+
+    assert (made.logits - found["final"]).abs().max() < 1e-4
+    assert made.losses == pytest.approx(found["loss"].tolist(), rel=1e-3)
+    assert torch.allclose(dot @ associated(made.logits, "relu").T, found["logits"], atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sparsemax_is_the_nearest_distribution(seed):
+    """Nothing in the simplex is nearer: moving weight between any two entries goes away from the logits."""
+    logits = torch.randn(1, 6, generator=torch.Generator().manual_seed(seed)).double()
+
+    found = sparsemax(logits)[0]
+
+    assert float(found.sum()) == pytest.approx(1)
+    assert float(found.min()) >= 0
+    distance = (found - logits[0]).square().sum()
+    for giver in torch.nonzero(found > 1e-3).flatten().tolist():
+        for taker in range(6):
+            moved = found.clone()
+            moved[giver] -= 1e-3
+            moved[taker] += 1e-3
+            assert (moved - logits[0]).square().sum() >= distance - 1e-12
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sparsemax", "relu"])
+def test_the_prior_holds_its_mass_whatever_the_activation(activation):
+    owners = [(0,), (0,), (1,), (1,), (1,), (0, 1)]
+
+    start = associated(prior(owners, 3, mass=0.8, activation=activation), activation)
+
+    assert start[0, [0, 1, 5]].tolist() == pytest.approx([0.8 / 3] * 3)
+    assert start.sum(1).tolist() == pytest.approx([1, 1, 1])
+    assert start[2].tolist() == pytest.approx([1 / 6] * 6)
+
+
+def test_sparsemax_learns_to_use_few_concepts():
+    x, y = torch.eye(6).repeat(8, 1), torch.arange(6).repeat(8) % 2
+    start = prior([(0, 1)] * 6, 2, mass=0.9, activation="sparsemax")
+
+    made = train_association(x, y, torch.eye(6), start, activation="sparsemax", scale=5.0, rate=0.02, steps=200)
+
+    assert torch.equal(associated(made.logits, "sparsemax") > 0, torch.tensor([[1, 0] * 3, [0, 1] * 3]).bool())

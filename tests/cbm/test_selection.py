@@ -9,6 +9,8 @@ import torch
 
 from cbm.errors import DataError, UsageError
 from cbm.selection import (
+    Pick,
+    certified,
     choose,
     choose_as_published,
     class_similarity,
@@ -140,3 +142,44 @@ def test_chance_draws_from_the_own_candidates_and_repeats_itself():
 def test_coverage_is_a_share():
     with pytest.raises(UsageError, match="between 0 and 1"):
         choose(torch.eye(2), torch.ones(2), [(0,), (0,)], 1, count=1, coverage=5)
+
+
+@pytest.mark.parametrize("coverage", [0.0, 0.3, 1.0])
+def test_what_is_certified_is_true(coverage):
+    """Against the best of all subsets: the choice reaches at least the share that is certified."""
+    generator = torch.Generator().manual_seed(2)
+    vectors, value = torch.randn(10, 4, generator=generator), torch.rand(10, generator=generator)
+    picks = choose(vectors, value, [(0,)] * 10, 1, count=3, coverage=coverage)
+
+    share = certified(vectors, value, [(0,)] * 10, picks, coverage=coverage)
+
+    unit = torch.nn.functional.normalize(vectors, dim=1)
+    own = ((value - value.min()) / (value.max() - value.min())).double().numpy()
+    cover = (unit @ unit.T).clamp_min(0).double().numpy()
+
+    def objective(chosen):
+        return (1 - coverage) * own[list(chosen)].mean() + coverage * cover[list(chosen)].max(0).mean()
+
+    best = max(objective(subset) for subset in combinations(range(10), 3))
+    reached = objective([pick.position for pick in picks[0]]) / best
+    assert share <= reached + 1e-6
+    assert share > 0.6
+    assert coverage > 0 or share == pytest.approx(1)
+
+
+def test_a_bad_choice_is_not_certified():
+    value = torch.tensor([1.0, 0.9, 0.1, 0.0])
+    bad = [[Pick(2, 0.1, 0.0)]]
+
+    assert certified(torch.eye(4), value, [(0,)] * 4, bad, coverage=0.0) < 0.2
+
+
+def test_the_other_published_selectors_take_the_largest_values(published, owners):
+    """By mutual information, or by similarity with whichever class it is largest, of all or class by class."""
+    similarity = class_similarity(published["img"], Y, 5, published["con"]).max(1).values
+
+    by_class = strongest_by_class(similarity, owners, 5, count=10)
+
+    assert [i for row in by_class for i in row] == published["group_clip"].tolist()
+    assert similarity.argsort(descending=True).tolist() == published["clip_score_select"].tolist()
+    assert published["mi"].argsort(descending=True).tolist() == published["mi_select"].tolist()

@@ -42,6 +42,18 @@ def test_shuffling_keeps_the_class_counts_and_the_test_labels(planted, model, mo
         assert torch.equal(before, after) == (split == "test")
 
 
+def test_shuffling_deals_sentences_to_other_classes(planted, model, monkeypatch):
+    """Left where they are, they would say what a class looks like: labels by another name."""
+    seen = []
+    monkeypatch.setattr("probes.controls.fit_again", lambda recipe, data, on_progress: seen.append(data) or model)
+    candidates = {name: (f"about {name}",) for name in planted.training.classes}
+
+    shuffled_labels(model, replace(planted.training, candidates=candidates), 0, silent)
+
+    assert seen[0].candidates != candidates
+    assert sorted(seen[0].candidates.values()) == sorted(candidates.values())
+
+
 def test_the_linear_probe_has_no_concepts(planted, model):
     assert linear_probe(model, planted.training, 0, silent).concepts == ()
 

@@ -1,5 +1,6 @@
 """LaBo in a world where one sentence of each class is true."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -121,3 +122,19 @@ def test_the_published_choice_can_be_had_where_similarities_are_positive(world):
 
     assert len(made.concepts) == 8
     assert all(one.detail.startswith("number") for one in made.bank.origin)
+
+
+@pytest.mark.parametrize("association", ["sparsemax", "relu"])
+def test_an_association_can_leave_most_sentences_at_exactly_nothing(world, association):
+    made = fit("labo", world, per_class=2, scale=5, association=association)
+
+    assert accuracy(made, world.split("test")) > 0.8
+    assert int((made.head.weight == 0).sum()) > 0 or association == "relu"
+    assert "and uses" in made.recipe.notes[1]
+
+
+def test_the_notes_certify_the_choice(world):
+    assert re.search(
+        r"worth at least \d+(\.\d)?% of the best", fit("labo", world, per_class=2, scale=5).recipe.notes[0]
+    )
+    assert "worth" not in fit("labo", world, per_class=2, scale=5, selection="random").recipe.notes[0]
