@@ -21,7 +21,7 @@ def choose(dataset: DatasetRow, rows: list[ModelRow]) -> tuple[list[ModelRow], s
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         chosen = st.multiselect(
             "Models", names, default=list(dict.fromkeys(usual))[:FIRST], key="models", bind="query-params",
-            max_selections=MOST, width=560,
+            max_selections=MOST, width=460,
         )  # fmt: skip
         baseline = st.selectbox(
             "Baseline", chosen, key="baseline", bind="query-params", width=200,
