@@ -57,20 +57,19 @@ def _controls(possible: Sequence[str]) -> tuple[list[str], float]:
     """Which methods to show, those that take long last, and how much the maps cover."""
     from probes.maps import METHODS
 
-    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
-        chosen = st.pills(
-            "Methods",
-            possible,
-            default=possible[0],
-            selection_mode="multi",
-            format_func=lambda name: METHODS[name].label,
-            key="maps_by",
-            bind="query-params",
-            width="stretch",
-            wrap=True,
-            help="Each answers another question; choose several to see them side by side.",
-        )
-        opacity = st.slider("Opacity of the maps", 0, 100, 80, step=5, format="%d %%", key="opacity", width=220)
+    chosen = st.pills(
+        "Methods",
+        possible,
+        default=possible[0],
+        selection_mode="multi",
+        format_func=lambda name: METHODS[name].label,
+        key="maps_by",
+        bind="query-params",
+        width="content",
+        wrap=True,
+        help="Each answers another question; choose several to see them one below the other.",
+    )
+    opacity = st.slider("Opacity of the maps", 0, 100, 80, step=5, format="%d %%", key="opacity", width=220)
     methods = [name for name in possible if name in chosen] or [possible[0]]
     return sorted(methods, key=lambda name: METHODS[name].slow), opacity / 100
 

@@ -18,7 +18,7 @@ from cbm.heads import LinearHead
 from cbm.model import ConceptModel, Recipe
 from cbm.preprocessing import Preprocessing
 from cbm.torchvision_guard import ensure_torchvision
-from probes.maps import METHODS, ConceptMap, common_scale, concept_map, concept_maps, decompose
+from probes.maps import METHODS, ConceptMap, common_scale, concept_map, concept_maps, decompose, possible_methods
 from probes.overlays import GAP, LOWERS, RAISES, frame_png, overlay_png, sheet_png
 from probes.views import view
 
@@ -166,6 +166,51 @@ def test_what_has_no_map_is_refused_in_words(vit, word_encoder):
     with pytest.raises(ModelError, match="not linear"):
         concept_map(model_of(vit, bottleneck=lambda x, clamp=None: x), vit, NOISE, "water")
     assert concept_map(model_of(vit, bottleneck=lambda x, clamp=None: x), vit, NOISE, "water", method="occlusion")
+
+
+def siglip():
+    """A small SigLIP as open_clip holds it: a tower of timm that ends in attention pooling."""
+    import timm
+    from open_clip.timm_model import TimmModel
+
+    visual = TimmModel.__new__(TimmModel)
+    nn.Module.__init__(visual)
+    settings = {"embed_dim": 24, "depth": 2, "num_heads": 4, "num_classes": 0, "img_size": 32}
+    visual.trunk = timm.create_model("vit_base_patch16_siglip_224", pretrained=False, **settings)
+    visual.head = nn.Sequential()
+    return visual, 24, (2, 2)
+
+
+def clip_resnet():
+    """A small residual network of CLIP."""
+    from open_clip.modified_resnet import ModifiedResNet
+
+    return ModifiedResNet((1, 1, 1, 1), 12, 4, image_size=64, width=8), 12, (2, 2)
+
+
+@pytest.mark.parametrize("make", [siglip, clip_resnet])
+def test_encoders_that_cannot_be_taken_apart_have_the_methods_that_are_left(make):
+    ensure_torchvision()
+    visual, width, grid = make()
+    side = 32 if make is siglip else 64
+    encoder = encoder_around(visual, Preprocessing(size=(side, side)))
+    model = model_of(encoder, weight=torch.randn(3, width))
+
+    assert possible_methods(encoder, model) == ("gradcam", "integrated-gradients", "occlusion")
+    for method in possible_methods(encoder, model):
+        found = concept_map(model, encoder, NOISE, "water", method=method)
+        assert found.values.shape == grid
+        assert found.values.std() > 0
+    with pytest.raises(EncoderError, match="cannot be taken apart"):
+        decompose(encoder, NOISE)
+
+
+def test_possible_methods_follow_the_encoder_and_the_model(vit, cnn, word_encoder):
+    assert possible_methods(vit, model_of(vit)) == tuple(METHODS)
+    assert set(METHODS) - set(possible_methods(cnn, model_of(cnn))) == {"relevance", "rollout"}
+    curved = model_of(vit, bottleneck=lambda x, clamp=None: x)
+    assert set(METHODS) - set(possible_methods(vit, curved)) == {"decomposition", "dense"}
+    assert possible_methods(word_encoder, model_of(vit)) == ()
 
 
 @pytest.mark.parametrize("method", ["dense", "relevance", "rollout"])
