@@ -122,6 +122,147 @@ METRICS: dict[str, Metric] = {
     ),
 }
 
+TRUST: dict[str, Metric] = {
+    "beyond_concept": Metric(
+        "Told beyond the concepts",
+        "Mean over concepts of I(score; class | concept) / H(class): what a score tells of the class among images on which "
+        "its concept is the same, less what shuffled scores seem to tell. Interval over concepts.",
+        "",
+        "lower",
+    ),
+    "ctl": Metric(
+        "CTL",
+        "Concepts-task leakage: mean over concepts of max(0, I(score; class) - I(concept; class)) / H(class).",
+        "Parisini et al., arXiv 2504.14094.",
+        "lower",
+    ),
+    "icl": Metric(
+        "ICL",
+        "Interconcept leakage: what a score tells of another concept beyond what its own does, as a share of what there is "
+        "to tell; mean over pairs.",
+        "Parisini et al., arXiv 2504.14094.",
+        "lower",
+    ),
+    "ois": Metric(
+        "Impurity (OIS)",
+        "How far the scores' AUROCs for all concepts are from those of the annotations: 0 is pure, 1 the most.",
+        "Espinosa Zarlenga et al., AAAI 2023.",
+        "lower",
+        share=False,
+    ),
+    "extra_information": Metric(
+        "Bits beyond all concepts",
+        "Bits that all scores together tell of the class beyond all annotations together, by logistic regression on held-out "
+        "images; not above 0 when nothing leaks.",
+        "",
+        "lower",
+        share=False,
+    ),
+    "task_information": Metric(
+        "I(C; Y)",
+        "Bits that all scores together tell of the class, at least: the entropy of the classes less the cross-entropy of a "
+        "logistic regression. By chance: the same with shuffled labels.",
+        "Barber and Agakov, NeurIPS 2003.",
+        "read",
+        share=False,
+    ),
+    "class_entropy": Metric("H(Y)", "Bits that there are to tell of the class.", "", "read", share=False),
+    "passed_information": Metric(
+        "I(X; C)",
+        "Bits of the image that pass the bottleneck at most, when each score is read with an error of a tenth of its spread: "
+        "log2 det(I + R / 0.01) / 2. By chance: if no score told anything of another.",
+        "Cover and Thomas, chapter 9.",
+        "read",
+        share=False,
+    ),
+    "completeness": Metric(
+        "Completeness",
+        "(accuracy of the best head on the scores - chance) / (accuracy of a linear probe - chance).",
+        "Yeh et al., NeurIPS 2020.",
+        "higher",
+    ),
+    "concept_set_auc": Metric(
+        "Concept-set AUC",
+        "Mean completeness over growing sets of concepts, the most used first.",
+        "Yeh et al., NeurIPS 2020.",
+        "higher",
+    ),
+    "comprehensiveness": Metric(
+        "Comprehensiveness",
+        "Mean loss of the decision's probability without its 1 to 50 % most important concepts. By chance: without as many "
+        "at random.",
+        "DeYoung et al., ACL 2020.",
+        "higher",
+    ),
+    "sufficiency": Metric(
+        "Sufficiency",
+        "Mean loss of the decision's probability with nothing but its 1 to 50 % most important concepts. By chance: with as "
+        "many at random.",
+        "DeYoung et al., ACL 2020.",
+        "lower",
+    ),
+    "deletion_gap": Metric(
+        "Deletion gap",
+        "Area between deleting concepts at random and by importance: 0 for an explanation that says nothing.",
+        "After Petsiuk et al., BMVC 2018.",
+        "higher",
+    ),
+    "relevance_mass": Metric(
+        "Relevance on the part",
+        "Share of a map's positive values on the concept's part, mean over concepts. By chance: the part's share of the area.",
+        "Arras et al., 2022.",
+        "higher",
+    ),
+    "pointing_game": Metric(
+        "Pointing game",
+        "Share of maps whose highest place is on the part, or at most half a place beside it. By chance: the share of the "
+        "image that counts.",
+        "Zhang et al., IJCV 2018.",
+        "higher",
+    ),
+    "clm": Metric(
+        "CLM, rank form",
+        "Concept location metric: share of the image that the map puts below the part's middle; 0.5 is chance.",
+        "After Aysel et al., arXiv 2501.19271.",
+        "higher",
+        share=False,
+    ),
+    "cgim": Metric(
+        "CGIM, centred",
+        "Correlation over classes of a concept's weights with its true frequency; mean over concepts.",
+        "After Aysel et al., arXiv 2501.19271.",
+        "higher",
+        share=False,
+    ),
+    "cem_positive": Metric(
+        "CEM-existence, positive evidence",
+        "Of the 5 concepts that speak most for a decision by being there, the share that is there.",
+        "After Aysel et al., arXiv 2501.19271.",
+        "higher",
+    ),
+    "cem_truthful": Metric(
+        "CEM-existence, truthful",
+        "Of the 5 concepts that count most, there or not, the share of which the model says the truth.",
+        "After Aysel et al., arXiv 2501.19271.",
+        "higher",
+    ),
+    "cem_published": Metric(
+        "CEM-existence, as published",
+        "Of the 5 concepts that count most, the share that is there; takes evidence from absence for a false claim.",
+        "Aysel et al., arXiv 2501.19271.",
+        "read",
+    ),
+}
+
+VERDICTS: dict[str, str] = {
+    "doubtful name": "Its score does not tell the concept that it is named after, or tells another one better.",
+    "wrong place": "Its relevance does not lie on the part that it is about.",
+    "leaks": "Its score tells much of the class beyond its concept.",
+    "hardly used": "Decisions are the same without it.",
+    "unchecked": "Nothing is known against it, and nothing says that its name is right: it is not annotated.",
+    "holds": "Its name is right as far as could be checked, and decisions use it.",
+}
+
 CONTROLS = ("linear_probe_accuracy", "random_concept_accuracy", "shuffled_label_accuracy")
 
 TRAINING: dict[str, Metric] = {
@@ -160,6 +301,10 @@ WORDS: dict[str, str] = {
     "can be undone, redone and branched.",
     "NEC": "Number of effective concepts: how many a class really uses, on average.",
     "AUROC": "The chance that a picture with the concept scores higher than one without: 0.5 is guessing, 1 is perfect.",
+    "Leakage": "What a concept's score tells of the class beyond the concept. A model that leaks may be right for reasons that "
+    "it does not name.",
+    "Faithfulness": "Whether a decision falls when the concepts that explain it are taken away, and faster than without any others.",
+    "Completeness": "How much of what the embeddings tell of the class is left in the concepts.",
     "p-value": "How often numbers like these would come about if nothing were behind them.",
     "Interval": "The range in which the true value lies in 95 of 100 such measurements. Few images, wide interval.",
     "Control": "The same measurement with the meaning taken out, to read the real one against: random concepts, shuffled "

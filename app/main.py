@@ -20,6 +20,7 @@ SCREENS = {
     "Understand": [
         ("explain", "Explain", ":material/search_insights:"),
         ("intervene", "Intervene", ":material/tune:"),
+        ("trust", "Trust", ":material/verified:"),
         ("compare", "Compare", ":material/compare_arrows:"),
     ],
     "Correct": [("edit", "Edit", ":material/edit_note:"), ("export", "Export", ":material/ios_share:")],

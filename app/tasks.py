@@ -12,6 +12,7 @@ from app import store
 from app.fitting import build_bank, fit_model
 from app.measuring import measure_model
 from app.probing import probe_heads, probe_layers
+from app.trusting import trust_model
 from app.uploads import forget
 from app.workspace import Workspace
 from cbm.errors import UsageError, unknown
@@ -80,6 +81,7 @@ TASKS: dict[str, Task] = {
     "heads": probe_heads,
     "layers": probe_layers,
     "measure": measure_model,
+    "trust": trust_model,
 }
 
 

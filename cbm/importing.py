@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cbm.archives import opened
+from cbm.concept_parts import parts_file
 from cbm.data import ImageDataset, default_name, read_dataset
 from cbm.errors import DataError
 from cbm.filechecks import BATCH, MAX_THREADS
@@ -74,8 +75,10 @@ def copy_into(dataset: ImageDataset, folder: Path | str, *, on_progress: OnProgr
     masks = dict.fromkeys(mask for mask in dataset.masks or () if mask is not None)
     places = {file: f"images/{digest[:2]}/{digest}{_suffix(file)}" for file, digest in digests.items()}
     places |= {mask: f"masks/{number:07d}{_suffix(mask)}" for number, mask in enumerate(masks)}
+    beside = parts_file(dataset)
     with _all_or_nothing(target) as partial:
         jobs = {partial / place: (file, digests.get(file, "")) for file, place in places.items()}
+        jobs |= {} if beside is None else {partial / "parts.json": (beside, "")}
         _copy_all(jobs, on_progress)
         _moved(dataset, places, partial).to_manifest(partial / "manifest.csv")
     return _moved(dataset, places, target)
@@ -99,7 +102,7 @@ def _copy_all(jobs: dict[Path, tuple[Path, str]], on_progress: OnProgress) -> No
     """Copy to each target from its source; the threads spend their time waiting for the disk."""
     items = list(jobs.items())
     for folder in {target.parent for target in jobs}:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(MAX_THREADS) as pool:
         for start in range(0, len(items), BATCH):
             batch = items[start : start + BATCH]

@@ -7,15 +7,17 @@ annotations; without them only the controls of `probes.controls` speak (random c
 
 from dataclasses import dataclass
 from itertools import pairwise
+from math import log
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from cbm.dense_heads import fit_dense
 from cbm.errors import DataError
 from cbm.training_set import TrainingSet, fitting_split
-from probes.information import BINS, entropy, information_on_labels
+from probes.information import BINS, binned, entropy, information_on_labels
 from probes.intervals import Estimate, bootstrap, wilson
 
 SHUFFLES_OF_PAIRS = 5  # pairs are many, so that their mean is sure with few
@@ -105,14 +107,28 @@ def interconcept_leakage(
     if not bool(known.any()):
         raise DataError("no image has every concept annotated", hint="ask for fewer concepts")
     scores, shown = scores[known], (present[known] >= 0.5).long()
-    leaks = torch.full((scores.shape[1],) * 2, torch.nan, dtype=torch.float64)
-    for j in range(scores.shape[1]):
-        there = entropy(shown[:, j])
-        if there > 0:
-            told = information_on_labels(scores, shown[:, j], bins=bins, shuffles=SHUFFLES_OF_PAIRS, seed=seed).bits
-            due = information_on_labels(shown.float(), shown[:, j], bins=2, shuffles=SHUFFLES_OF_PAIRS, seed=seed).bits
-            leaks[:, j] = (told - due).clamp(min=0) / there
+    there = shown.double().mean(0)
+    told, due = (_pair_bits(values, shown, seed) for values in (binned(scores, bins), shown))
+    bits = -(torch.xlogy(there, there) + torch.xlogy(1 - there, 1 - there)) / log(2)
+    leaks = torch.where(bits > 0, (told - due).clamp(min=0) / bits, torch.nan)
     return leaks.fill_diagonal_(torch.nan)
+
+
+def _pair_bits(values: Int[Tensor, "n k"], shown: Int[Tensor, "n j"], seed: int) -> Float[Tensor, "k j"]:
+    """Bits that each value tells of each concept, less what they seem to tell when images are shuffled."""
+    generator, n = torch.Generator().manual_seed(seed), len(values)
+    cells = one_hot(values, int(values.max()) + 1).float()  # [n k b]
+
+    def bits(order: Int[Tensor, "n"]) -> Float[Tensor, "k j"]:
+        with_it = torch.einsum("nkb,nj->kbj", cells[order], shown.float()).double() / n
+        of_value = cells.mean(0).double()[:, :, None]  # [k b 1]
+        joint = torch.stack([with_it, of_value - with_it])  # [2 k b j]
+        alone = torch.stack([shown.double().mean(0), 1 - shown.double().mean(0)])[:, None, None]  # [2 1 1 j]
+        ratio = joint / (of_value * alone).clamp(min=1e-12)
+        return torch.xlogy(joint.clamp(min=0), ratio.clamp(min=1e-12)).sum((0, 2)) / log(2)
+
+    chance = [bits(torch.randperm(n, generator=generator)) for _ in range(SHUFFLES_OF_PAIRS)]
+    return (bits(torch.arange(n)) - torch.stack(chance).mean(0)).clamp(min=0)
 
 
 def oracle_impurity(scores: Float[Tensor, "n k"], present: Float[Tensor, "n k"]) -> float:
@@ -280,7 +296,7 @@ def _log2_right(
     z = ((columns - centre) / spread).float()
     head = fit_dense(z[train], data.labels[train], len(data.classes), ridge=ridge)
     told = torch.log_softmax(head(z[test]).double(), 1)[torch.arange(int(test.sum())), data.labels[test]]
-    return told / torch.log(torch.tensor(2.0))
+    return told / log(2)
 
 
 def _mid_ranks(values: Float[Tensor, "n"]) -> Float[Tensor, "n"]:

@@ -22,7 +22,7 @@ from probes.parts import Place
 
 Answer = Literal["yes", "no", "unknown"]
 QUESTIONS = ("exists", "located", "used", "leaked")
-VERDICTS = ("wrong name", "wrong place", "leaks", "hardly used", "unchecked", "holds")
+VERDICTS = ("doubtful name", "wrong place", "leaks", "hardly used", "unchecked", "holds")
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,15 @@ RULES = Rules()
 
 @dataclass(frozen=True)
 class Finding:
-    """The answer to one question about one concept: yes, no or unknown, the number behind it, and why in words."""
+    """The answer to one question about one concept: yes, no or unknown, the number behind it, and why in words.
+
+    `lift` is the number as a multiple of chance, where that is how it is read.
+    """
 
     answer: Answer
     value: Estimate | None
     why: str
+    lift: float | None = None
 
 
 UNKNOWN = Finding("unknown", None, "")
@@ -90,7 +94,7 @@ class Verdict:
     def word(self) -> str:
         """The gravest thing to say, one of `VERDICTS`."""
         grave = (
-            ("wrong name", self.exists.answer == "no"),
+            ("doubtful name", self.exists.answer == "no"),
             ("wrong place", self.located.answer == "no"),
             ("leaks", self.leaked.answer == "yes"),
             ("hardly used", self.used.answer == "no"),
@@ -112,7 +116,18 @@ def annotated_columns(concepts: Sequence[str], annotated: Sequence[str]) -> list
     [0, None]
     """
     places = {name.casefold(): j for j, name in enumerate(annotated)}
-    return [places.get(re.sub(r" #\d+$", "", name).casefold()) for name in concepts]
+    return [places.get(plain_name(name).casefold()) for name in concepts]
+
+
+def plain_name(concept: str) -> str:
+    """A concept's name without the number that tells it from others of the same name.
+
+    Examples
+    --------
+    >>> plain_name("red bill #2")
+    'red bill'
+    """
+    return re.sub(r" #\d+$", "", concept)
 
 
 def existence(
@@ -135,7 +150,8 @@ def existence(
         Similarity of each image to each concept's name as text, where the encoder reads text; used for concepts that
         are not annotated.
     from_text
-        Which concepts' directions were made of texts, whose agreement with their names says little.
+        Which concepts' directions were made of texts: that they agree with their names goes without saying, so that
+        nothing is known when they do.
     """
     columns = annotated_columns(concepts, annotated) if present is not None else [None] * len(concepts)
     found = {} if present is None else _by_annotations(scores, present, annotated, columns, rules)
@@ -266,9 +282,9 @@ def _by_text(
     estimate = Estimate(value, tanh(atanh(value) - half), tanh(atanh(value) + half), n)
     fits = value >= rules.agreement and place <= max(1, rules.rank * len(own))
     why = f"goes with its name as text; place {place} of {len(own)} names"
-    if made_of_text:
-        why += "; its direction is made of texts, so this says little"
-    return Finding("yes" if fits else "no", estimate, why if fits else why.replace("goes", "hardly goes"))
+    if made_of_text and fits:
+        return Finding("unknown", estimate, f"{why}; but its direction is made of texts, so this says nothing")
+    return Finding("yes" if fits else "no", estimate, why if fits else f"hardly {why}")
 
 
 def _located(place: Place, certain: bool, rules: Rules) -> Finding:
@@ -281,7 +297,7 @@ def _located(place: Place, certain: bool, rules: Rules) -> Finding:
         f"{100 * mass.found.value:.0f} % of its relevance on {', '.join(place.part[:2])}"
         f"{' …' if len(place.part) > 2 else ''}, which has {100 * mass.chance:.1f} % of the area"
     )
-    return Finding("yes" if certain else "no", mass.found, why)
+    return Finding("yes" if certain else "no", mass.found, why, mass.found.value / mass.chance)
 
 
 def _beyond_area(found: Sequence[Place], rules: Rules) -> Float[Tensor, "k"]:

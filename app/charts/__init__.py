@@ -5,7 +5,7 @@ and are escaped, since Plotly reads some HTML.
 """
 
 from app.charts.bars import bars, shares, waterfall
-from app.charts.curves import curves
+from app.charts.curves import curves, taken_away
 from app.charts.dots import aurocs, before_after, concept_map, group_dots, tick
 from app.charts.flows import confusion, sankey, sankey_nodes
 from app.charts.frame import LOWERS, MINUS, NEUTRAL, RAISES, label, signed, spoken
@@ -32,6 +32,7 @@ __all__ = [
     "shares",
     "signed",
     "spoken",
+    "taken_away",
     "tick",
     "training",
     "waterfall",

@@ -59,6 +59,38 @@ def curves(
     return figure
 
 
+def taken_away(
+    counts: Sequence[int], lines: Mapping[str, Sequence[float]], *, axis: str, across: str, controls: Sequence[str] = ()
+) -> go.Figure:
+    """One line a name over numbers of concepts; controls are grey, and all differ by their dashes."""
+    figure, styles = go.Figure(), iter(LINES * (1 + len(lines) // len(LINES)))
+    dashes = iter(("solid", "dot") * len(lines))
+    for name, values in lines.items():
+        shade, dash = (NEUTRAL, next(dashes)) if name in controls else next(styles)
+        figure.add_trace(
+            go.Scatter(
+                x=list(counts),
+                y=list(values),
+                mode="lines",
+                name=label(name, 60),
+                line={"color": shade, "dash": dash, "width": 2},
+                hovertext=[f"{label(name, 60)}, {m}: {percent(v)}" for m, v in zip(counts, values, strict=True)],
+                hoverinfo="text",
+            )
+        )
+    figure.update_xaxes(title={"text": across, "font": {"size": 12}}, gridcolor=FAINT, zeroline=False)
+    figure.update_yaxes(
+        title={"text": axis, "font": {"size": 12}}, gridcolor=FAINT, zeroline=False, tickformat=".0%", range=[0, 1.03]
+    )
+    dressed(figure, height=340)
+    figure.update_layout(
+        showlegend=True,
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "itemclick": "toggle"},
+        margin_t=54,
+    )
+    return figure
+
+
 def _band(at: Sequence[int], points: "Sequence[Estimate]", shade: str) -> go.Scatter:
     """The interval around a line, as a filled outline."""
     red, green, blue = (int(shade[i : i + 2], 16) for i in (1, 3, 5))

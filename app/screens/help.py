@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app import ui
-from app.glossary import METRICS, WORDS
+from app.glossary import METRICS, TRUST, VERDICTS, WORDS
 from app.ui.encoders import PHOTO_WORDS
 from app.ui.form import option_rows
 
@@ -14,6 +14,8 @@ STEPS = (
     ("concepts", "Make concepts", "From annotated images, or from phrases. Look at what lights each one up before you "
      "trust its name."),
     ("build", "Build a model", "Choose a method. Read its accuracy beside its controls."),
+    ("trust", "Ask whether it can be trusted", "A verdict a concept: does it exist, is it in its place, is it used, does it "
+     "leak."),
     ("explain", "See what decided", "One image: every contribution, adding up to the logit. One class: what it looks for."),
     ("intervene", "Change your mind about one concept", "Move it, and watch the decision follow."),
     ("edit", "Keep the change", "Prune, reweight, rename, merge. The preview shows what it costs, group by group."),
@@ -97,9 +99,12 @@ def numbers() -> None:
     st.markdown(READING)
     st.subheader("Metrics", anchor=False)
     better = {"higher": "higher is better", "lower": "lower is better", "read": "to be read beside accuracy"}
-    for metric in METRICS.values():
+    for metric in (*METRICS.values(), *TRUST.values()):
         source = f" *{metric.source}*" if metric.source else ""
         st.markdown(f"**{metric.title}** :gray[{better[metric.better]}]  \n{metric.meaning}{source}")
+    st.subheader("Verdicts of concepts", anchor=False)
+    for word, meaning in VERDICTS.items():
+        st.markdown(f"**{ui.title(word)}**  \n{meaning}")
 
 
 def keys() -> None:

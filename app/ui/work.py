@@ -41,6 +41,7 @@ def job_title(row: JobRow) -> str:
         "embed": lambda: f"Embed {say['dataset']} with {say['encoder']}",
         "bank": lambda: f"Build the concepts {say['name']} from {say['source']}",
         "measure": lambda: f"Measure {say['model']} on {say['split']}",
+        "trust": lambda: f"Look whether {say['model']} can be trusted on {say['split']}",
         "fit": lambda: f"Fit {say['method']} on {say['dataset']} as {say['name']}",
         "heads": lambda: f"Measure the heads behind {say['model']}{' for ' + say['concept'] if say['concept'] else ''}",
         "layers": lambda: f"Probe the layers behind {say['model']} for {say['concept']}",
@@ -100,6 +101,8 @@ def result_link(row: JobRow) -> None:
             **({"concept": row.params["concept"]} if row.params["concept"] else {}),
         }
         link("attention", "Look at it", extra={"look": row.kind.capitalize()}, **here)
+    elif row.kind == "trust" and "model" in result:
+        link("trust", "Read the verdicts", extra={"on": str(row.params["split"])}, model=str(result["model"]))
     elif row.kind == "fit" and "model" in result:
         here = {"dataset": str(row.params["dataset"]), "model": str(result["model"])}
         link("explain", "Explain images with it", extra={}, **here)

@@ -57,7 +57,7 @@ def test_names_that_were_exchanged_are_flagged(planted, model):
 
     verdicts = {v.concept: v.word for v in examine(renamed, planted.training, controls=KNOWN).verdicts}
 
-    assert {c for c, word in verdicts.items() if word == "wrong name"} == set(names)
+    assert {c for c, word in verdicts.items() if word == "doubtful name"} == set(names)
 
 
 def test_what_is_not_annotated_is_said_not_to_be_measured(planted, model):

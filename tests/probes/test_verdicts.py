@@ -98,13 +98,13 @@ def test_without_annotations_and_texts_nothing_is_known(world):
     assert {f.answer for f in existence(scores, NAMES, None, ())} == {"unknown"}
 
 
-def test_agreement_of_directions_that_were_made_of_texts_is_said_to_mean_little(world):
+def test_agreement_of_directions_that_were_made_of_texts_is_said_to_mean_nothing(world):
     _, _, _, texts = world
 
     found = existence(texts, NAMES, None, (), texts, from_text=[True] * K)
 
-    assert found[0].answer == "yes"
-    assert "says little" in found[0].why
+    assert found[0].answer == "unknown"
+    assert "says nothing" in found[0].why
     own, better = name_agreement(texts, texts)
     assert own.tolist() == pytest.approx([1.0] * K, abs=1e-3)
     assert int(better.sum()) == 0
@@ -152,7 +152,7 @@ def test_the_gravest_answer_is_the_verdict():
     assert replace(good, used=bad).word == "hardly used"
     assert replace(good, used=bad, leaked=Finding("yes", None, "")).word == "leaks"
     assert replace(good, located=bad, used=bad).word == "wrong place"
-    assert replace(good, exists=bad, located=bad).word == "wrong name"
+    assert replace(good, exists=bad, located=bad).word == "doubtful name"
     assert replace(good, exists=Finding("unknown", None, "")).word == "unchecked"
 
 
