@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from probes.parts import Place
 
 FORMAT = 1  # of what is kept; a newer one asks again
-IMAGES = 60  # whose maps are compared with masks
+IMAGES = 120  # whose maps are compared with masks
 MAIN = "main"
 
 
@@ -105,6 +105,7 @@ def _places(
     """Where the concepts' maps lie, or why that cannot be said."""
     from cbm.concept_parts import parts_file, read_parts
     from probes.parts import MaskedImage, places
+    from probes.verdicts import plain_name
 
     images = store.dataset(ws, dataset)
     file = parts_file(images)
@@ -112,14 +113,17 @@ def _places(
         return {}, "the images have no part masks, or no concepts are annotated"
     if file is None:
         return {}, "no parts.json beside the masks says which part each concept is about"
+    plain = {concept: plain_name(concept) for concept in model.concepts}
     shown = []
     for i in (images.splits == split).nonzero()[0]:
         mask = images.masks[i]
         there = {name for name, value in zip(images.concepts, images.concept_labels[i], strict=True) if value >= 0.5}
         if mask is not None and len(shown) < IMAGES:
-            shown.append(MaskedImage(images.paths[i], mask, frozenset(there)))
+            shown.append(MaskedImage(images.paths[i], mask, frozenset(c for c, name in plain.items() if name in there)))
+    parts = read_parts(file)
+    own = {concept: parts[name] for concept, name in plain.items() if name in parts}
     try:
-        found = places(model, encoder, shown, read_parts(file), on_progress=on_progress)
+        found = places(model, encoder, shown, own, on_progress=on_progress)
     except (EncoderError, ModelError) as error:
         return {}, error.message
     return found, "" if found else "no concept of the model has a part that enough images show"

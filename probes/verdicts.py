@@ -202,7 +202,7 @@ def leaks(
 
 
 def locations(concepts: Sequence[str], found: Mapping[str, Place], *, rules: Rules = RULES) -> tuple[Finding, ...]:
-    """Whether each concept's relevance lies on its part."""
+    """Whether each concept's relevance lies on its part: yes and no only where chance does not explain it."""
     names = [name for name in concepts if name in found]
     certain = dict(zip(names, holm(_beyond_area([found[name] for name in names], rules)) < rules.level, strict=True))
     return tuple(
@@ -268,8 +268,10 @@ def _named(row: Float[Tensor, "j"], j: int, own: Estimate, p: float, annotated: 
     rival = float(row[best])
     if best != j and rival > own.value + rules.rival and rival > own.high:
         return Finding("no", own, f"it is better at {annotated[best]!r} (AUROC {rival:.2f})")
-    if own.value < rules.auroc or p >= rules.level:
+    if own.value < rules.auroc:
         return Finding("no", own, f"its score does not tell the concept (AUROC below {rules.auroc:.2g})")
+    if p >= rules.level:
+        return Finding("unknown", own, "too few images show it, or do not, to tell")
     return Finding("yes", own, "its score tells the annotated concept (AUROC)")
 
 
@@ -297,15 +299,23 @@ def _located(place: Place, certain: bool, rules: Rules) -> Finding:
         f"{100 * mass.found.value:.0f} % of its relevance on {', '.join(place.part[:2])}"
         f"{' …' if len(place.part) > 2 else ''}, which has {100 * mass.chance:.1f} % of the area"
     )
-    return Finding("yes" if certain else "no", mass.found, why, mass.found.value / mass.chance)
+    missed = mass.found.high < _least(mass.chance, rules)
+    answer: Answer = "yes" if certain else "no" if missed else "unknown"
+    if answer == "unknown":
+        why += "; too few images to tell"
+    return Finding(answer, mass.found, why, mass.found.value / mass.chance)
+
+
+def _least(area: float, rules: Rules) -> float:
+    """The share of relevance whose odds are `rules.odds` times those of the area."""
+    return rules.odds * area / (1 - area + rules.odds * area)
 
 
 def _beyond_area(found: Sequence[Place], rules: Rules) -> Float[Tensor, "k"]:
     """Probability of so much relevance on the part if its odds were `rules.odds` times the area's, by a normal test."""
     p_values = []
     for place in found:
-        mass, area = place.mass.found, place.mass.chance
-        least = rules.odds * area / (1 - area + rules.odds * area)
+        mass, least = place.mass.found, _least(place.mass.chance, rules)
         error = max((mass.high - mass.low) / (2 * Z), 1e-9)
         p_values.append(float(1 - torch.special.ndtr(torch.tensor((mass.value - least) / error, dtype=torch.float64))))
     return torch.tensor(p_values, dtype=torch.float64)

@@ -11,7 +11,7 @@ from app.ui.loaded import Scene
 from app.ui.maps import has_maps
 from app.ui.pieces import chart, go_to, table
 from app.ui.selection import select, selection
-from app.ui.text import escape, percent, plural, title
+from app.ui.text import escape, percent, plural, signed, title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,8 +70,8 @@ def told(figures: Mapping[str, Mapping[str, float]]) -> list[str]:
     if extra:
         leaks = extra["low"] > 0
         lines.append(
-            f"**All scores together** tell {extra['value']:.2f} bits of the class beyond all annotations "
-            f"({extra['low']:.2f} to {extra['high']:.2f}): "
+            f"**All scores together** tell {signed(extra['value'])} bits of the class beyond all annotations "
+            f"({signed(extra['low'])} to {signed(extra['high'])}): "
             + ("they carry more than their concepts." if leaks else "no leak past the concepts as a whole.")
         )
     return lines
@@ -80,7 +80,7 @@ def told(figures: Mapping[str, Mapping[str, float]]) -> list[str]:
 def head_figures(found: Found) -> None:
     """The few numbers to know first, each with its interval and what chance would give."""
     names = [name for name in HEAD if name in found["figures"]]
-    with st.grid("auto", min_column_width=190, gap="small"):
+    with st.grid("auto", min_column_width=150, gap="small"):
         for name in names:
             value, metric = found["figures"][name], _metric(name)
             with st.container(gap=None):
@@ -148,11 +148,17 @@ def _answer(asked: str, question: str, finding: Found) -> None:
     answer, value = finding["answer"], finding["value"]
     icon = ":material/radio_button_unchecked:" if answer == "unknown" else (
         ":material/check:" if answer == GOOD[question] else ":material/error:")  # fmt: skip
-    number = "" if value is None or value["low"] == value["high"] else (
-        f" {value['value']:.3g} ({value['low']:.3g} to {value['high']:.3g}, n = {value['n']:,})")  # fmt: skip
+    number = "" if value is None or value["low"] == value["high"] else f" {_measured(question, value)}"
     with st.container(gap=None):
         st.markdown(f"{icon} **{asked}** {title(answer)}.{number}")
         st.caption(f"{title(escape(finding['why'], 300))}." if finding["why"] else "Nothing to say.")
+
+
+def _measured(question: str, value: Mapping[str, float]) -> str:
+    """The number behind an answer with its interval."""
+    scale, digits, unit = (1, 2, "") if question == "exists" else (100, 1, " %")
+    low, high = (f"{scale * value[end]:.{digits}f}" for end in ("low", "high"))
+    return f"{scale * value['value']:.{digits}f}{unit} ({low} to {high}, n = {value['n']:,})"
 
 
 def curves(found: Found) -> None:
@@ -247,4 +253,4 @@ def _interval(name: str, value: Mapping[str, float]) -> str:
 
 
 def _by_chance(name: str, value: Mapping[str, float]) -> str:
-    return "" if value["chance"] is None else f"; by chance {_shown(name, value['chance'])}"
+    return f"; by chance {_shown(name, value['chance'])}" if value["chance"] else ""

@@ -130,11 +130,17 @@ def place(mass: float, area: float, width: float = 0.05) -> Place:
 
 def test_a_map_must_put_twice_the_odds_of_the_area_on_its_part():
     found = locations(
-        ["on it", "beside it", "everywhere", "unseen"],
-        {"on it": place(0.3, 0.05), "beside it": place(0.08, 0.06), "everywhere": place(0.8, 0.78)},
+        ["on it", "beside it", "blurred", "everywhere", "unseen"],
+        {
+            "on it": place(0.3, 0.05),
+            "beside it": place(0.05, 0.06, 0.02),
+            "blurred": place(0.12, 0.06, 0.1),
+            "everywhere": place(0.8, 0.78),
+        },
     )
 
-    assert [f.answer for f in found] == ["yes", "no", "unknown", "unknown"]
+    assert [f.answer for f in found] == ["yes", "no", "unknown", "unknown", "unknown"]
+    assert found[0].lift == pytest.approx(6)
 
 
 def test_a_concept_that_moves_no_decision_is_hardly_used():
