@@ -50,7 +50,8 @@ class Cleaned:
         """How many sentences stay and how many went for each reason, in one sentence."""
         went = Counter(re.sub(r" “.*”", "", one.reason) for one in self.dropped)
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in went.most_common())
-        return f"{len(self.sentences):,} sentences to choose from" + (f"; left out: {reasons}" if reasons else "")
+        some = "1 sentence" if len(self.sentences) == 1 else f"{len(self.sentences):,} sentences"
+        return f"{some} to choose from" + (f"; left out: {reasons}" if reasons else "")
 
 
 def read_candidates(path: str | Path) -> dict[str, tuple[str, ...]]:

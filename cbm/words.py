@@ -41,7 +41,8 @@ class Sifted:
     def summary(self) -> str:
         """How many stay and how many went, and why, in one sentence."""
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.dropped)
-        return f"{len(self.words):,} words" + (f"; left out: {reasons}" if reasons else "")
+        some = "1 word" if len(self.words) == 1 else f"{len(self.words):,} words"
+        return some + (f"; left out: {reasons}" if reasons else "")
 
 
 @cache

@@ -8,9 +8,11 @@ import streamlit as st
 from app import store, ui
 from app.datasets import DatasetRow
 from app.models import ModelRow
+from app.ui.candidates import candidates_form, given_candidates
 from app.ui.form import as_settings, option_form, options_held, title_of
 from app.ui.learning import curves_of_model
 from app.ui.measured import against_controls, all_metrics, measured_on, summary, verdict
+from app.ui.word_form import own_words, own_words_form
 from app.ui.work import following, start
 from cbm.errors import UsageError
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 MODELS, BUILD, NO_BANK = "Models", "Build a model", "none"
 READS_TEXT = ("builtin:", "open_clip:")
+SENTENCES, OWN_WORDS = "fit_sentences", "fit_words"
 
 
 @st.cache_resource(show_spinner="Loading the embeddings …", max_entries=2, ttl="1h")
@@ -27,14 +30,18 @@ def _images(key: str, _ws: store.Workspace, dataset: str, encoder: str) -> "Trai
     return store.training_set(_ws, dataset, encoder)
 
 
-def reason_against(method: "Method", data: "TrainingSet", bank: str) -> str:
-    """Why a method cannot be fitted here; empty when it can. The text encoder itself is loaded by the job only."""
+def reason_against(method: "Method", data: "TrainingSet", bank: str, *, given: bool = False) -> str:
+    """Why a method cannot be fitted here; empty when it can. The text encoder itself is loaded by the job only.
+
+    With `given`, candidate sentences are not asked for, because a person can still give them.
+    """
     from cbm.methods import Need, missing
 
     reads = data.encoder_id.startswith(READS_TEXT)
-    needs = tuple(need for need in method.needs if need is not Need.TEXT_ENCODER or not reads)
-    there = replace(data, bank=store.bank(ui.workspace(), bank)) if bank else data
-    return missing(needs, there)
+    there = {Need.TEXT_ENCODER: reads, Need.CANDIDATES: given}
+    needs = tuple(need for need in method.needs if not there.get(need))
+    held = replace(data, bank=store.bank(ui.workspace(), bank)) if bank else data
+    return missing(needs, held)
 
 
 def build(dataset: DatasetRow) -> None:
@@ -53,11 +60,13 @@ def build(dataset: DatasetRow) -> None:
     data = _images(f"{dataset.fingerprint}|{encoder}|{dataset.created}", ui.workspace(), dataset.name, encoder)
     offered = methods()
     reasons = {method.name: reason_against(method, data, bank) for method in offered}
-    chosen = choose_method(offered, reasons)
+    lacking = {method.name: reason_against(method, data, bank, given=True) for method in offered}
+    chosen = choose_method(offered, lacking)
     params = {"dataset": dataset.name, "encoder": encoder}
     with st.container(border=True):
         st.subheader(ui.escape(chosen.title), anchor=False)
         st.caption(ui.escape(chosen.paper, 300))
+        wrong = lacking[chosen.name] or words_of(chosen, dataset, data)
         options = option_form(chosen.config, key=f"option_{chosen.name}")
         changed = ", ".join(f"{title_of(name)} {value}" for name, value in options.items())
         st.caption(f"Changed: {ui.escape(changed, 300)}." if changed else "All options at their defaults.")
@@ -69,7 +78,7 @@ def build(dataset: DatasetRow) -> None:
             wanted = {**params, "method": chosen.name, "bank": bank or None, "name": name, "options": options}
             st.button(
                 "Fit the model", type="primary", icon=":material/play_arrow:", key="fit", on_click=fit, args=(wanted,),
-                disabled=bool(reasons[chosen.name]), help=reasons[chosen.name] or None,
+                disabled=bool(wrong), help=wrong or None,
             )  # fmt: skip
     possible = [method.name for method in offered if not reasons[method.name]]
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
@@ -78,6 +87,19 @@ def build(dataset: DatasetRow) -> None:
             on_click=fit_all, args=(params, bank, possible), disabled=not possible,
         )  # fmt: skip
         st.caption("Every method that can be fitted, with its defaults, one job each.")
+
+
+def words_of(method: "Method", dataset: DatasetRow, data: "TrainingSet") -> str:
+    """Where a person gives a method its sentences or words; why it cannot be fitted with them, or nothing."""
+    from cbm.methods import Need
+
+    if Need.CANDIDATES in method.needs:
+        with st.expander("Candidate sentences", expanded=not data.candidates, icon=":material/notes:"):
+            return candidates_form(dataset.classes, key=SENTENCES, shipped=data.candidates)
+    if method.name == "v2c":
+        with st.expander("Words", icon=":material/notes:"):
+            own_words_form(OWN_WORDS)
+    return ""
 
 
 def inputs(dataset: DatasetRow) -> tuple[str, str]:
@@ -141,7 +163,18 @@ def fit(params: dict[str, Any]) -> None:
     params["options"] = options_held(method(params["method"]).config, key=f"option_{params['method']}")
     if not str(params["name"]).strip():
         raise UsageError("the model needs a name", hint="a short one, such as birds-posthoc")
-    start("fit", params)
+    start("fit", {**params, **given_words(params["method"])})
+
+
+def given_words(name: str) -> dict[str, Any]:
+    """Sentences or words that a person gave for this method, for its job."""
+    from cbm.methods import Need, method
+
+    if Need.CANDIDATES in method(name).needs:
+        candidates = given_candidates(SENTENCES)
+        return {"candidates": candidates} if candidates else {}
+    words = own_words(OWN_WORDS) if name == "v2c" else []
+    return {"vocabulary": words} if words else {}
 
 
 @ui.callback

@@ -1,17 +1,20 @@
-"""Forms that make a concept bank, by a job: from phrases, or from images that people annotated."""
+"""Forms that make a concept bank, by a job: from phrases, words that ship, sentences, or images that people annotated."""
 
 from typing import Any, get_args
 
 import streamlit as st
 
 from app.datasets import DatasetRow
+from app.ui.candidates import candidates_form, given_candidates
 from app.ui.encoders import PHOTO, PHOTO_WORDS
 from app.ui.pieces import callback, empty, filled
-from app.ui.text import escape, plural
+from app.ui.text import escape, plural, title
+from app.ui.word_form import word_form, word_params
 from app.ui.work import following, start
-from cbm.errors import DataError, UsageError
+from cbm.errors import UsageError
 
-TEXTS, EXAMPLES = "From phrases", "From annotated images"
+TEXTS, WORDS, SENTENCES, EXAMPLES = "From phrases", "From a vocabulary", "From sentences", "From annotated images"
+SOURCES = {TEXTS: "texts", WORDS: "vocabulary", SENTENCES: "sentences", EXAMPLES: "examples"}
 MOST_PHRASES, LONGEST_PHRASE = 5000, 300
 _TEXT, _FILE = "bank_texts", "bank_file"
 
@@ -27,24 +30,35 @@ def bank_form(dataset: DatasetRow) -> None:
         )
         return
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        ways = [TEXTS, EXAMPLES] if dataset.concepts else [TEXTS]
+        ways = [way for way in SOURCES if way != EXAMPLES or dataset.concepts]
         way = st.segmented_control(
-            "Where they come from", ways, default=ways[-1], required=True, key="way", bind="query-params"
-        )
+            "Where they come from", ways, default=EXAMPLES if dataset.concepts else TEXTS, required=True, key="way",
+            bind="query-params",
+        )  # fmt: skip
         encoder = st.selectbox("Encoder", dataset.encoders, key="bank_encoder", width=260)
     if not dataset.concepts:
-        st.caption("Nobody annotated the images with concepts, so that phrases are the way.")
-    params: dict[str, Any] = {"dataset": dataset.name, "encoder": encoder}
+        st.caption("Nobody annotated the images with concepts, so that words are the way.")
+    params: dict[str, Any] = {"dataset": dataset.name, "encoder": encoder, "source": SOURCES[way]}
+    if way != EXAMPLES and encoder == PHOTO:
+        st.info(PHOTO_WORDS, icon=":material/info:")
+    wrong = ""
     if way == EXAMPLES:
-        params |= {"source": "examples", **_examples(dataset)}
+        params |= _examples(dataset)
+    elif way == WORDS:
+        word_form(dataset.classes, key="words")
+    elif way == SENTENCES:
+        from cbm.vocabulary import shipped_candidates
+
+        wrong = candidates_form(
+            dataset.classes, key="sentences", shipped=shipped_candidates(dataset.classes), every=False
+        )
     else:
-        params |= {"source": "texts"}
-        _phrases(dataset, encoder)
-    usual = f"{dataset.name}-{'examples' if way == EXAMPLES else 'texts'}"
+        _phrases(dataset)
+    usual = f"{dataset.name}-{SOURCES[way]}"
     name = st.text_input("Name of the bank", value=usual, key=f"bank_name_{way}", max_chars=120, width=320)
     st.button(
         "Build the concepts", type="primary", icon=":material/play_arrow:", key="build_bank", on_click=_build,
-        args=({**params, "name": name}, f"bank_name_{way}"),
+        args=({**params, "name": name}, f"bank_name_{way}"), disabled=bool(wrong), help=title(wrong) or None,
     )  # fmt: skip
     following(["bank"], about={"dataset": dataset.name}, key="banks")
 
@@ -80,9 +94,7 @@ def _examples(dataset: DatasetRow) -> dict[str, Any]:
     return {"method": method, "per_side": int(per_side), "c": float(c), "seed": int(seed)}
 
 
-def _phrases(dataset: DatasetRow, encoder: str) -> None:
-    if encoder == PHOTO:
-        st.info(PHOTO_WORDS, icon=":material/info:")
+def _phrases(dataset: DatasetRow) -> None:
     with st.container(horizontal=True, gap="medium"):
         st.text_area(
             "Phrases, one a line", key=_TEXT, height=220, placeholder="striped wing\nyellow bill\nwater in the background",
@@ -113,15 +125,21 @@ def _build(params: dict[str, Any], name: str) -> None:
         raise UsageError("the bank needs a name", hint="a short one, such as parts")
     if params["source"] == "texts":
         params = {**params, "texts": given_phrases()}
+    elif params["source"] == "vocabulary":
+        params = {**params, **word_params("words")}
+    elif params["source"] == "sentences":
+        params = {**params, "candidates": given_candidates("sentences")}
     start("bank", params)
 
 
 def given_phrases() -> list[str]:
     """The phrases of the box and of the file, once each."""
-    typed = str(st.session_state.get(_TEXT) or "").splitlines()
+    from cbm.words import read_words
+
+    typed = str(st.session_state.get(_TEXT) or "").encode()
     file = st.session_state.get(_FILE)
-    both = [line.strip() for line in [*typed, *(_in_file(file.name, file.getvalue()) if file else [])]]
-    phrases = list({line.casefold(): line for line in both if line and not line.startswith("#")}.values())
+    both = [*read_words("box", typed), *(read_words(file.name, file.getvalue()) if file else ())]
+    phrases = list({line.casefold(): line for line in both}.values())
     if not phrases:
         raise UsageError("there is no phrase", hint="write one a line, such as striped wing, or send a file")
     if len(phrases) > MOST_PHRASES:
@@ -131,38 +149,3 @@ def given_phrases() -> list[str]:
     if long:
         raise UsageError(f"the phrase {escape(long, 40)} is longer than {LONGEST_PHRASE} characters", hint="shorten it")
     return phrases
-
-
-def _in_file(name: str, content: bytes) -> list[str]:
-    """The phrases of a text file, of the column `concept` (else the first) of a CSV file, or of lists in JSON."""
-    import csv
-
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{name!r} is not UTF-8 text", hint="save it as UTF-8") from error
-    if name.lower().endswith(".json"):
-        return _in_json(name, text)
-    if not name.lower().endswith(".csv"):
-        return text.splitlines()
-    rows = [row for row in csv.reader(text.splitlines()) if row]
-    if not rows:
-        return []
-    head = [cell.strip().casefold() for cell in rows[0]]
-    column = head.index("concept") if "concept" in head else 0
-    body = rows[1:] if "concept" in head else rows
-    return [row[column] for row in body if len(row) > column]
-
-
-def _in_json(name: str, text: str) -> list[str]:
-    """The texts of `["a", "b"]`, or of `{"class": ["a", "b"]}`, class after class."""
-    import json
-
-    try:
-        read = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{name!r} is not JSON ({error})", hint='write a list, such as ["striped wing"]') from error
-    lists = list(read.values()) if isinstance(read, dict) else [read]
-    if not all(isinstance(one, list) and all(isinstance(item, str) for item in one) for one in lists):
-        raise DataError(f"{name!r} has something else than lists of texts", hint='write {"wren": ["striped wing"]}')
-    return [item for one in lists for item in one]
