@@ -7,10 +7,25 @@ import torch
 
 from cbm.bank import ConceptBank
 from cbm.config import specs
+from cbm.edits import (
+    DropConcept,
+    Edit,
+    MergeConcepts,
+    PruneWeight,
+    RenameConcept,
+    ScaleScore,
+    SetScore,
+    SetWeight,
+    apply,
+    dumps,
+    loads,
+)
+from cbm.edits import TestTimeFix as Fix  # under its own name pytest takes it for a test
 from cbm.errors import Cancelled, DataError, ModelError
 from cbm.explanations import explain
 from cbm.io import fingerprint, load, save
 from cbm.methods import MODULES, Method, Need, fit, fit_again, method, methods, missing
+from cbm.model import ConceptModel
 
 NAMES = list(MODULES)
 
@@ -85,6 +100,60 @@ def test_contributions_bias_and_residual_add_up_on_every_test_image(name, world,
         if why.exact:
             total = why.bias + why.residual + sum(concept.contribution for concept in why.concepts)
             assert total == pytest.approx(why.logit, abs=1e-4)
+
+
+def script_for(model: ConceptModel) -> tuple[Edit, ...]:
+    """Edits of every kind that the model takes; one that it does not take is refused with a hint."""
+    if len(model.concepts) < 4:
+        return ()
+    (a, b, c, d, *_), (class_, *_) = model.concepts, model.classes
+    asked = (
+        SetWeight(a, class_, 0.5), PruneWeight(b, normalise=True), RenameConcept(c, "another name"), ScaleScore(a, -2.0),
+        SetScore(b, 0.25), MergeConcepts((a, b), "both"), Fix(mask=("both",), amplify=(("another name", 2.0),)), DropConcept(d),
+    )  # fmt: skip
+    taken: list[Edit] = []
+    for edit in asked:
+        taken += [edit] if accepts(apply(model, taken), edit) else []
+    return tuple(taken)
+
+
+def accepts(model: ConceptModel, edit: Edit) -> bool:
+    """Whether a model takes an edit; if not, it has to say what else can be done."""
+    try:
+        apply(model, [edit])
+    except ModelError as refused:
+        if not refused.hint:
+            raise
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_edits_keep_their_laws(name, world, fitted):
+    model = fitted[name]
+    before, script = fingerprint(model), script_for(model)
+
+    for cut in range(len(script) + 1):
+        assert fingerprint(apply(apply(model, script[:cut]), script[cut:])) == fingerprint(apply(model, script))
+    assert apply(model, ()) is model
+    assert loads(dumps(script)) == script
+    assert fingerprint(model) == before
+    assert len(script) >= 3 or len(model.concepts) < 4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_edited_model_is_saved_and_explained_as_any_other(name, world, fitted, tmp_path):
+    script = script_for(fitted[name])
+    edited = apply(fitted[name], script)
+
+    read = load(save(edited, tmp_path / "edited"))
+
+    assert fingerprint(read) == fingerprint(edited)
+    assert read.edits == script
+    why = explain(edited, world.x[0])
+    if why.exact:
+        total = why.bias + why.residual + sum(concept.contribution for concept in why.concepts)
+        assert total == pytest.approx(why.logit, abs=1e-3)
 
 
 @pytest.mark.parametrize("name", NAMES)
