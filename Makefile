@@ -42,7 +42,7 @@ $(BIN)/python:
 	@touch $@
 
 .venv/.test: .venv/.run
-	$(PIP) --editable '.[photo,postgres,fast,onnx,test]'
+	$(PIP) --editable '.[photo,postgres,fast,onnx,api,test]'
 	@touch $@
 
 system-packages:

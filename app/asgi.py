@@ -26,7 +26,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import db, server_paths
@@ -100,9 +100,10 @@ def build(settings: Settings, *, worker: bool = True, hosts: Sequence[str] = LOC
     hosts
         Names in the Host header that are answered; `"*"` is any.
     """
+    routes = [Route("/healthz", _alive), Route("/readyz", _readiness(settings))]
     return st.App(
         Path(__file__).with_name("main.py"),
-        routes=[Route("/healthz", _alive), Route("/readyz", _readiness(settings))],
+        routes=[*routes, *(_rest(settings) if settings.api else ())],
         middleware=[
             Middleware(SecurityHeaders),
             Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
@@ -130,6 +131,12 @@ def run(
     if not browser:
         options["server.headless"] = True
     build(settings, worker=worker, hosts=allowed).run(config=options)
+
+
+def _rest(settings: Settings) -> list[Mount]:
+    from app.rest import build_rest
+
+    return [Mount("/api", app=build_rest(settings))]
 
 
 def _alive(request: Request) -> JSONResponse:

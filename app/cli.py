@@ -11,7 +11,20 @@ from typing import Any, NoReturn
 
 import click
 
-from app.commands import concepts, data, edits, exchange, health, interventions, jobs, models, probes, serve, trust
+from app.commands import (
+    concepts,
+    data,
+    edits,
+    exchange,
+    health,
+    interventions,
+    jobs,
+    models,
+    probes,
+    serve,
+    tokens,
+    trust,
+)
 from app.commands.call import to_json
 from cbm.errors import Cancelled, PellucidError, UsageError
 
@@ -73,7 +86,7 @@ def main() -> None:
     """
 
 
-for module in (serve, data, concepts, models, interventions, probes, trust, edits, exchange, jobs, health):
+for module in (serve, data, concepts, models, interventions, probes, trust, edits, exchange, jobs, health, tokens):
     module.register(main)
 
 if __name__ == "__main__":

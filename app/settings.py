@@ -35,6 +35,7 @@ class Settings:
     threads: int = option(1, help="computing threads of each job", low=1, high=1024)
     max_upload: int = option(200, help="largest upload, in megabytes", low=1, high=1_000_000)
     server_paths: str = option("any", help="folders whose files may be named by path in the browser; any, or none")
+    api: bool = option(False, help="whether the REST interface is served under /api")
     heartbeat: float = option(2.0, help="seconds between two signs of life of a running job", low=0.05, high=600)
     dead_after: float = option(30.0, help="seconds without a sign of life after which a job is taken over", low=0.1)
     grace: float = option(10.0, help="seconds that a cancelled job gets before it is killed", low=0.0, high=3600)

@@ -179,6 +179,18 @@ class Note(Table):
     created: Mapped[float] = mapped_column(default=now())
 
 
+class Token(Table):
+    """Who may use the REST interface; only a digest of what they show is kept."""
+
+    __tablename__ = "token"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    digest: Mapped[str] = mapped_column(unique=True)
+    writes: Mapped[bool] = mapped_column(Boolean)
+    created: Mapped[float] = mapped_column(default=now())
+
+
 ACTIVE = text("state IN ('queued', 'running')")
 
 

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from dataclasses import replace
 
 import click
 
@@ -20,8 +21,9 @@ def register(main: click.Group) -> None:
     @click.option("--allowed-host", "hosts", multiple=True, metavar="NAME", help="Host name to answer; repeatable.")
     @click.option("--no-worker", is_flag=True, help="Start no job worker; run `pellucid worker` elsewhere.")
     @click.option("--no-browser", is_flag=True, help="Do not open the browser.")
+    @click.option("--api", is_flag=True, help="Also serve the REST interface under /api; it asks for a token.")
     def serve(
-        call: Call, host: str, port: int | None, hosts: tuple[str, ...], no_worker: bool, no_browser: bool
+        call: Call, host: str, port: int | None, hosts: tuple[str, ...], no_worker: bool, no_browser: bool, api: bool
     ) -> None:
         """Serve the web app, with a job worker beside it.
 
@@ -29,7 +31,8 @@ def register(main: click.Group) -> None:
         Example:
           pellucid serve --port 8080 --no-browser
         """
-        _serve(call, host, port, hosts=hosts, worker=not no_worker, browser=not no_browser)
+        served = replace(call, settings=replace(call.settings, api=True)) if api else call
+        _serve(served, host, port, hosts=hosts, worker=not no_worker, browser=not no_browser)
 
     @command(main, "demo", computing=True)
     @click.option("--no-serve", is_flag=True, help="Only build the demo workspace.")
