@@ -293,6 +293,13 @@ WORDS: dict[str, str] = {
     "residual add up to the logit exactly.",
     "Concept map": "What each place of a picture adds to a concept's score. All places and a rest add up to the score. It "
     "tells what the model used, not where the concept is.",
+    "Attention head": "A part of a transformer's layer that takes from each place of the picture as much as it pays attention to "
+    "it. Closed, it gives what it gives on average, whatever it sees.",
+    "Rollout": "Attention of all layers multiplied: where information can come from. The same for every concept.",
+    "Probe": "A small classifier on the tokens of one layer. It tells whether a concept can be read off there, not whether the "
+    "model reads it.",
+    "Control task": "The same probe asked for labels that mean nothing: whole classes drawn at random. What the probe does better "
+    "on the concept is its selectivity.",
     "Residual": "What a hybrid adds straight from the embedding, past the concepts. It has no name; its share is shown.",
     "Intervention": "Telling the model what a concept's score on one picture should be, and watching the decision.",
     "Intervention curve": "Accuracy against the number of concepts that an expert has corrected on each picture. A policy says "

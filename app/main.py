@@ -20,6 +20,7 @@ SCREENS = {
     "Understand": [
         ("explain", "Explain", ":material/search_insights:"),
         ("intervene", "Intervene", ":material/tune:"),
+        ("attention", "Attention", ":material/center_focus_strong:"),
         ("trust", "Trust", ":material/verified:"),
         ("compare", "Compare", ":material/compare_arrows:"),
     ],

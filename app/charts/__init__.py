@@ -9,6 +9,7 @@ from app.charts.curves import curves, taken_away
 from app.charts.dots import aurocs, before_after, concept_map, group_dots, tick
 from app.charts.flows import confusion, sankey, sankey_nodes
 from app.charts.frame import LOWERS, MINUS, NEUTRAL, RAISES, label, signed, spoken
+from app.charts.heads import clickable, head_values, layer_probes, pruning
 from app.charts.series import lines, rows_of_dots
 from app.charts.training import training
 
@@ -20,12 +21,16 @@ __all__ = [
     "aurocs",
     "bars",
     "before_after",
+    "clickable",
     "concept_map",
     "confusion",
     "curves",
     "group_dots",
+    "head_values",
     "label",
+    "layer_probes",
     "lines",
+    "pruning",
     "rows_of_dots",
     "sankey",
     "sankey_nodes",

@@ -17,6 +17,8 @@ STEPS = (
     ("trust", "Ask whether it can be trusted", "A verdict a concept: does it exist, is it in its place, is it used, does it "
      "leak."),
     ("explain", "See what decided", "One image: every contribution, adding up to the logit. One class: what it looks for."),
+    ("attention", "Look into the encoder", "Which heads see a concept, what the decision loses without them, and from which "
+     "layer on it is there."),
     ("intervene", "Change your mind about one concept", "Move it, and watch the decision follow."),
     ("edit", "Keep the change", "Prune, reweight, rename, merge. The preview shows what it costs, group by group."),
     ("export", "Take the model away", "With its edits written down."),

@@ -171,6 +171,18 @@ def _key(scene: Scene, encoder: "TextEncoder") -> str:
     return f"{scene.ws.settings.home}|{scene.dataset.fingerprint}|{encoder.contract}"
 
 
+def seeing_encoder(scene: Scene) -> "TextEncoder":
+    """The encoder behind the model, loaded once for all screens."""
+    return _encoder(scene.row.encoder, store.device(scene.ws), scene.ws)
+
+
+def place_values(scene: Scene, place: int) -> list[float]:
+    """What one place of the selected image adds to the score of every concept; raises as `concept_maps`."""
+    encoder = seeing_encoder(scene)
+    found = _maps(scene, encoder, "decomposition", list(scene.model.concepts))
+    return [float(one.values.flatten()[place]) for one in found]
+
+
 @st.cache_resource(show_spinner="Loading the encoder …", max_entries=2)
 def _encoder(id: str, device: str, _ws: store.Workspace) -> "TextEncoder":
     return store.load_encoder(_ws, id)
