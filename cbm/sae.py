@@ -4,16 +4,18 @@ Three ways to keep the codes few are one function, `activate`; the gradient is w
 A dictionary is a value in the units of the embeddings, whatever scale it was trained in.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import embedding_bag
+
+from cbm.sparse_codes import Sparse, largest_of_all, largest_of_rows, positive
 
 Kind = Literal["relu", "topk", "batchtopk"]
 KINDS: tuple[Kind, ...] = ("relu", "topk", "batchtopk")
+FEW = 0.06  # share of codes that are not zero below which their products are worth taking one by one
 ROWS_AT_ONCE = 4096  # embeddings whose codes are held at a time
 
 
@@ -109,71 +111,80 @@ def losses(dictionary: Dictionary, x: Float[Tensor, "n d"], *, l1: float) -> Flo
     return (dictionary.decode(codes) - x).square().sum(1) + l1 * codes.sum(1)
 
 
-def gradients(dictionary: Dictionary, x: Float[Tensor, "n d"], *, l1: float) -> Step:
+def gradients(
+    dictionary: Dictionary, x: Float[Tensor, "n d"], *, l1: float, room: Float[Tensor, "n h"] | None = None
+) -> Step:
     """The gradient of the mean of `losses`, without its part along each atom, which has to keep its length.
+
+    Parameters
+    ----------
+    room
+        Where what the atoms read is written: memory that is used again costs less than new memory.
 
     Notes
     -----
     The published code takes the mean over the `d` features of the squared error, and the sum of the codes: its penalty
-    is `d` times ours, and means something else for each encoder. Where only `k` codes of many are left, decoding and
-    both weight gradients touch no others.
+    is `d` times ours, and means something else for each encoder. Only what the atoms read is a product of whole
+    matrices. Where few codes are left, decoding, their gradients and both weight gradients touch no others.
     """
     inside = x - dictionary.centre
-    codes = activate(torch.addmm(dictionary.bias, inside, dictionary.encoder.T), dictionary.kind, dictionary.k)
-    few = None if dictionary.kind == "relu" else _sparse(codes)
-    missed = dictionary.centre + (codes @ dictionary.decoder if few is None else few.times(dictionary.decoder)) - x
-    down = missed * (2 / len(x))
-    back = down @ dictionary.decoder.T + l1 / len(x)
+    read = torch.addmm(dictionary.bias, inside, dictionary.encoder.T, out=room)
+    few = few_codes(read, dictionary.kind, dictionary.k)
     if few is None:
-        back = back * (codes > 0)
-        radial, encoder, total = codes.T @ down, back.T @ inside, back.sum(0)
-    else:
-        through = replace(few, values=back[few.rows, few.columns])
-        radial, encoder, total = few.transposed_times(down), through.transposed_times(inside), through.sums()
+        return _dense(dictionary, x, inside, read.clamp_(min=0), l1)
+    missed = few.times(dictionary.decoder) + dictionary.centre - x
+    down = missed * (2 / len(x))
+    through = few.products(down, dictionary.decoder).plus(l1 / len(x))
+    order = few.by_columns()
+    total = through.column_sums()
     squared = missed.square().sum(1)
     return Step(
-        losses=squared + l1 * codes.sum(1),
+        losses=squared + l1 * few.row_sums(),
         missed=squared,
-        encoder=encoder,
+        encoder=through.transposed_times(inside, order),
         bias=total,
-        decoder=radial - dictionary.decoder * (dictionary.decoder * radial).sum(1, keepdim=True),
+        decoder=_across(few.transposed_times(down, order), dictionary.decoder),
         centre=down.sum(0) - total @ dictionary.encoder,  # added after decoding, taken off before encoding
-        used=(codes > 0).sum(0) if few is None else torch.bincount(few.columns, minlength=len(dictionary)),
+        used=few.column_counts(),
     )
 
 
-@dataclass(frozen=True)
-class _Sparse:
-    """The codes of a batch that are not zero, row by row: products cost what they have, not what the matrix has."""
-
-    rows: Int[Tensor, "m"]
-    columns: Int[Tensor, "m"]
-    values: Float[Tensor, "m"]
-    shape: tuple[int, int]
-
-    def times(self, matrix: Float[Tensor, "h d"]) -> Float[Tensor, "n d"]:
-        return _bags(self.columns, matrix, self.rows, self.shape[0], self.values)
-
-    def transposed_times(self, matrix: Float[Tensor, "n d"]) -> Float[Tensor, "h d"]:
-        order = self.columns.argsort(stable=True)
-        return _bags(self.rows[order], matrix, self.columns[order], self.shape[1], self.values[order])
-
-    def sums(self) -> Float[Tensor, "h"]:
-        """Of each column."""
-        return torch.bincount(self.columns, weights=self.values, minlength=self.shape[1]).float()
+def few_codes(read: Float[Tensor, "n h"], kind: Kind, k: int) -> Sparse | None:
+    """The codes that `activate` leaves, if they are few; `None` for "relu" when they are not."""
+    if kind == "topk":
+        return largest_of_rows(read, k)
+    if kind == "batchtopk":
+        return largest_of_all(read, k * len(read))
+    return positive(read, at_most=FEW)
 
 
-def _sparse(codes: Float[Tensor, "n h"]) -> _Sparse:
-    rows, columns = codes.nonzero(as_tuple=True)
-    return _Sparse(rows, columns, codes[rows, columns], (codes.shape[0], codes.shape[1]))
+def _dense(
+    dictionary: Dictionary,
+    x: Float[Tensor, "n d"],
+    inside: Float[Tensor, "n d"],
+    codes: Float[Tensor, "n h"],
+    l1: float,
+) -> Step:
+    """The same for codes that are many; each product is of whole matrices."""
+    missed = torch.addmm(dictionary.centre, codes, dictionary.decoder) - x
+    down = missed * (2 / len(x))
+    back = (down @ dictionary.decoder.T).add_(l1 / len(x)).mul_(codes > 0)
+    total, squared = back.sum(0), missed.square().sum(1)
+    return Step(
+        losses=squared + l1 * codes.sum(1),
+        missed=squared,
+        encoder=back.T @ inside,
+        bias=total,
+        decoder=_across(codes.T @ down, dictionary.decoder),
+        centre=down.sum(0) - total @ dictionary.encoder,
+        used=(codes > 0).sum(0),
+    )
 
 
-def _bags(
-    picked: Int[Tensor, "m"], matrix: Float[Tensor, "h d"], into: Int[Tensor, "m"], count: int, by: Float[Tensor, "m"]
-) -> Float[Tensor, "n d"]:
-    """Weighted sums of the picked rows of a matrix; `into`, in rising order, says to which sum each belongs."""
-    starts = torch.searchsorted(into.contiguous(), torch.arange(count))
-    return embedding_bag(picked, matrix, offsets=starts, per_sample_weights=by, mode="sum")
+def _across(gradient: Float[Tensor, "h d"], atoms: Float[Tensor, "h d"]) -> Float[Tensor, "h d"]:
+    """The gradient without its part along each atom; changes it in place."""
+    along = torch.linalg.vecdot(gradient, atoms)
+    return gradient.addcmul_(atoms, along[:, None], value=-1)
 
 
 def calibrated(dictionary: Dictionary, x: Float[Tensor, "n d"]) -> float:

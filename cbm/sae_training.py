@@ -125,12 +125,15 @@ class Training:
                 "step": torch.zeros(()), "exp_avg": torch.zeros_like(weight), "exp_avg_sq": torch.zeros_like(weight)
             }  # fmt: skip
         self.used = torch.zeros(len(start), dtype=torch.int64)
+        self.room = torch.empty(0, len(start))
         self.epoch = 0
         self.told: dict[str, float] = {}
 
     def step(self, x: Float[Tensor, "n d"]) -> Step:
         """One step of Adam; what the batch said before it."""
-        found = gradients(self.dictionary, x, l1=self._l1)
+        if len(self.room) < len(x):
+            self.room = torch.empty(len(x), len(self.dictionary))
+        found = gradients(self.dictionary, x, l1=self._l1, room=self.room[: len(x)])
         for name, weight in self._weights().items():
             weight.grad = getattr(found, name)
         self.adam.step()
