@@ -133,7 +133,7 @@ class Training:
         """One step of Adam; what the batch said before it."""
         if len(self.room) < len(x):
             self.room = torch.empty(len(x), len(self.dictionary))
-        found = gradients(self.dictionary, x, l1=self._l1, room=self.room[: len(x)])
+        found = gradients(self.dictionary, x, l1=self.penalty, room=self.room[: len(x)])
         for name, weight in self._weights().items():
             weight.grad = getattr(found, name)
         self.adam.step()
@@ -188,7 +188,8 @@ class Training:
         self.epoch = int(record["epoch"])
 
     @property
-    def _l1(self) -> float:
+    def penalty(self) -> float:
+        """What each unit of a code costs."""
         return self.config.l1 if self.config.kind == "relu" else 0.0
 
     def _weights(self) -> dict[str, Tensor]:
@@ -202,7 +203,7 @@ class Training:
         if not len(dead):
             return
         found = torch.cat(
-            [losses(self.dictionary, (rows - centre) / scale, l1=self._l1) for rows in torch.split(x, ROWS_AT_ONCE)]
+            [losses(self.dictionary, (rows - centre) / scale, l1=self.penalty) for rows in torch.split(x, ROWS_AT_ONCE)]
         )
         chosen = torch.multinomial(draw_chances(found), len(dead), generator=draw)
         towards = (x[chosen] - centre) / scale - self.dictionary.centre
