@@ -3,6 +3,7 @@
 Nothing here knows Streamlit or the database; it is to concept banks what `app.cases` is to models.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from cbm.atoms import are_atoms, codes_of_bank
 from cbm.cav import project
 
 if TYPE_CHECKING:
@@ -21,16 +23,41 @@ Which = Literal["highest", "middle", "random", "lowest"]
 
 
 def scores(bank: "ConceptBank", data: "TrainingSet") -> Float[Tensor, "n k"]:
-    """Signed distance of every image to every concept's hyperplane, in standard deviations above the images' mean."""
+    """Signed distance of every image to every concept's hyperplane, in standard deviations above the images' mean; of
+    atoms, the codes in standard deviations, zero for an image that does not have it."""
+    if are_atoms(bank):
+        codes = codes_of_bank(bank, data.x)
+        return codes / codes.std(0, unbiased=False).clamp(min=1e-8)
     distances = project(data.x, bank.vectors, bank.intercepts)
     spread = distances.std(0, unbiased=False).clamp(min=1e-8)
     return (distances - distances.mean(0)) / spread
 
 
-def examples(values: Float[Tensor, "n"], which: Which, count: int, *, seed: int = 0) -> np.ndarray:
+@dataclass(frozen=True)
+class Use:
+    """How many images use an atom, as a share, and how large its code is on those, on average, in the embeddings' units."""
+
+    share: float
+    size: float
+
+
+def uses(bank: "ConceptBank", data: "TrainingSet") -> list[Use] | None:
+    """How every atom of a bank is used; `None` for a bank of other concepts, which every image has more or less of."""
+    if not are_atoms(bank):
+        return None
+    codes = codes_of_bank(bank, data.x)
+    counts = (codes > 0).sum(0)
+    sizes = codes.sum(0) / counts.clamp(min=1)
+    return [Use(count / len(data), size) for count, size in zip(counts.tolist(), sizes.tolist(), strict=True)]
+
+
+def examples(
+    values: Float[Tensor, "n"], which: Which, count: int, *, seed: int = 0, sparse: bool = False
+) -> np.ndarray:
     """Positions of images by their score on one concept, `[m]`, the highest first.
 
-    `middle` are those around the median; `random` are drawn with the seed.
+    `middle` are those around the median, with `sparse` around that of the images that have the concept at all; `random`
+    are drawn with the seed.
     """
     order = values.argsort(descending=True, stable=True).numpy()
     if which == "highest":
@@ -38,7 +65,8 @@ def examples(values: Float[Tensor, "n"], which: Which, count: int, *, seed: int 
     if which == "lowest":
         return order[::-1][:count]
     if which == "middle":
-        start = max(0, (len(order) - count) // 2)
+        among = int((values > 0).sum()) if sparse else len(order)
+        start = max(0, (among - count) // 2)
         return order[start : start + count]
     drawn = np.random.default_rng(seed).permutation(len(order))[:count]
     return order[np.sort(drawn)]

@@ -23,12 +23,18 @@ def build_bank(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress
     """Build the concept bank `name` with `encoder`, and measure it where `dataset` is annotated.
 
     `source` is a name in `SOURCES`; what else each needs is told there. `picked` concepts go into a bank that is there.
+    Or `sae`: the atoms that an autoencoder finds, a bank for each width; see `app.atom_banks`.
     """
     from cbm.sources import measure_bank
 
-    if params["source"] not in SOURCES:
-        raise UsageError(f"concepts cannot come from {params['source']!r}", hint=f"choose {', '.join(SOURCES)}")
+    if params["source"] not in (*SOURCES, "sae"):
+        raise UsageError(f"concepts cannot come from {params['source']!r}", hint=f"choose {', '.join(SOURCES)}, sae")
     data = store.training_set(ws, params["dataset"], params["encoder"])
+    if params["source"] == "sae":
+        from app.atom_banks import add_atom_banks
+
+        made = add_atom_banks(ws, params, data, on_progress)
+        return {"bank": made[0].name, "banks": [row.name for row in made], **made[0].summary}
     bank, left_out = SOURCES[params["source"]](ws, data, params, on_progress)
     if params["source"] == "picked" and params["name"] in {row.name for row in store.banks(ws)}:
         row = add_concepts(ws, params["name"], bank)

@@ -45,10 +45,11 @@ class AtomName:
 
     @property
     def note(self) -> str:
-        """How close the name and its rivals are, in one sentence."""
-        others = ", ".join(f"“{word}” {close:.2f}" for word, close in self.guesses[1:3])
-        weak = "hardly closer than the next word: " if self.margin < CLOSE else ""
-        return f"{weak}{self.measure} {self.closeness:.2f} with its word" + (f"; next {others}" if others else "")
+        """What there is to say against the name, in one sentence; empty when nothing is."""
+        if self.margin >= CLOSE:
+            return ""
+        (word, close), (other, next_close) = self.guesses[:2]
+        return f"hardly closer to “{word}” than to “{other}”: {self.measure} {close:.2f} and {next_close:.2f}"
 
 
 def name_by_direction(
@@ -116,7 +117,10 @@ def bank_of_atoms(
         names=_numbered(names),
         vectors=dictionary.encoder,
         intercepts=dictionary.bias - dictionary.encoder @ dictionary.centre,
-        origin=tuple(Origin("atom", f"{dictionary.kind} dictionary, named “{name.word}”") for name in names),
+        origin=tuple(
+            Origin("atom", f"{dictionary.kind} dictionary, named “{name.word}”", name.guesses, dictionary.threshold)
+            for name in names
+        ),
         quality=tuple(Quality(note=name.note) for name in names),
         encoder_id=encoder_id,
         contract=contract,

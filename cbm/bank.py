@@ -13,15 +13,33 @@ from torch import Tensor
 
 from cbm.errors import DataError, unknown
 
+BY_HAND = "; named by hand "
 Source = Literal["annotation", "text", "sentence", "vocabulary", "atom", "random"]
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a concept came from: the kind of source, and its own words (prompts, a file, a data set)."""
+    """Where a concept came from.
+
+    Attributes
+    ----------
+    source, detail
+        The kind of source, and its own words (prompts, a file, a data set, a name given by hand).
+    words
+        For what was found without words: those that it may stand for, each with how close it is, the closest first.
+    threshold
+        For an atom: what `x @ vector + intercept` has to exceed for an image to have it at all.
+    """
 
     source: Source
     detail: str = ""
+    words: tuple[tuple[str, float], ...] = ()
+    threshold: float | None = None
+
+    @property
+    def margin(self) -> float | None:
+        """How much closer the first word is than the next; `None` when there are no two."""
+        return self.words[0][1] - self.words[1][1] if len(self.words) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -113,11 +131,15 @@ class ConceptBank:
         return self._take([self.index(name) for name in names])
 
     def rename(self, old: str, new: str) -> "ConceptBank":
-        """The same bank with one concept under another name; its group follows."""
+        """The same bank with one concept under another name; its group follows, and where it came from says so."""
         position = self.index(old)
         groups = {new if name == old else name: group for name, group in self.groups.items()}
         names = (*self.names[:position], new, *self.names[position + 1 :])
-        return replace(self, names=names, groups=groups)
+        origin = list(self.origin)
+        if origin[position].words:  # what was found without words had a guess for a name
+            before = origin[position].detail.partition(BY_HAND)[0]
+            origin[position] = replace(origin[position], detail=f"{before}{BY_HAND}“{new}”")
+        return replace(self, names=names, groups=groups, origin=tuple(origin))
 
     def _take(self, positions: Sequence[int]) -> "ConceptBank":
         names = tuple(self.names[i] for i in positions)

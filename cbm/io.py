@@ -212,9 +212,22 @@ def _check_shapes(tensors: Mapping[str, Tensor], k: int, c: int) -> None:
 
 
 def _bank_record(bank: ConceptBank) -> dict[str, Any]:
-    return {"schema": SCHEMA, "names": list(bank.names), "origin": [asdict(o) for o in bank.origin],
+    return {"schema": SCHEMA, "names": list(bank.names), "origin": [_origin_record(o) for o in bank.origin],
             "quality": [asdict(q) for q in bank.quality], "encoder_id": bank.encoder_id, "contract": bank.contract,
             "groups": dict(bank.groups)}  # fmt: skip
+
+
+def _origin_record(origin: Origin) -> dict[str, Any]:
+    """Without what it does not have, so that banks of earlier versions keep their fingerprints."""
+    return {
+        key: value for key, value in asdict(origin).items() if key in ("source", "detail") or value not in ((), None)
+    }
+
+
+def _origin(record: Mapping[str, Any]) -> Origin:
+    words = tuple((str(word), float(close)) for word, close in record.get("words", ()))
+    threshold = record.get("threshold")
+    return Origin(**{**record, "words": words, "threshold": None if threshold is None else float(threshold)})
 
 
 def _bank_files(bank: ConceptBank) -> dict[str, bytes]:
@@ -228,7 +241,7 @@ def _rebuild_bank(record: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> C
             names=_names(record["names"]),
             vectors=tensors["vectors"],
             intercepts=tensors["intercepts"],
-            origin=tuple(Origin(**origin) for origin in record["origin"]),
+            origin=tuple(_origin(origin) for origin in record["origin"]),
             quality=tuple(Quality(**quality) for quality in record["quality"]),
             encoder_id=record["encoder_id"],
             contract=record["contract"],

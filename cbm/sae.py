@@ -16,6 +16,7 @@ from cbm.sparse_codes import Sparse, largest_of_all, largest_of_rows, positive
 Kind = Literal["relu", "topk", "batchtopk"]
 KINDS: tuple[Kind, ...] = ("relu", "topk", "batchtopk")
 FEW = 0.06  # share of codes that are not zero below which their products are worth taking one by one
+WIDE = 256  # atoms below which whole matrices are faster all the same
 ROWS_AT_ONCE = 4096  # embeddings whose codes are held at a time
 
 
@@ -129,9 +130,9 @@ def gradients(
     """
     inside = x - dictionary.centre
     read = torch.addmm(dictionary.bias, inside, dictionary.encoder.T, out=room)
-    few = few_codes(read, dictionary.kind, dictionary.k)
+    few = few_codes(read, dictionary.kind, dictionary.k) if len(dictionary) >= WIDE else None
     if few is None:
-        return _dense(dictionary, x, inside, read.clamp_(min=0), l1)
+        return _dense(dictionary, x, inside, activate(read, dictionary.kind, dictionary.k), l1)
     missed = few.times(dictionary.decoder) + dictionary.centre - x
     down = missed * (2 / len(x))
     through = few.products(down, dictionary.decoder).plus(l1 / len(x))

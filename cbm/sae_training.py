@@ -7,6 +7,7 @@ encoder; ReLU and top-k commute with that number, so the result goes back to the
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from cbm.errors import DataError, ModelError
+from cbm.errors import DataError, ModelError, UsageError
 from cbm.progress import OnProgress, Reading, silent
 from cbm.sae import ROWS_AT_ONCE, Dictionary, Kind, Step, calibrated, gradients, losses
 
@@ -58,10 +59,26 @@ class SaeConfig:
 def train_sae(
     x: Float[Tensor, "n d"], config: SaeConfig, *, checkpoint: Path | None = None, on_progress: OnProgress = silent
 ) -> Dictionary:
-    """A dictionary of these embeddings.
+    """A dictionary of these embeddings, with `config.width` atoms; see `train_saes`."""
+    return train_saes(x, config, (config.width,), checkpoint=checkpoint, on_progress=on_progress)[0]
+
+
+def train_saes(
+    x: Float[Tensor, "n d"],
+    config: SaeConfig,
+    widths: Sequence[int],
+    *,
+    checkpoint: Path | None = None,
+    on_progress: OnProgress = silent,
+) -> tuple[Dictionary, ...]:
+    """A dictionary of each width, in one pass over the embeddings: every batch is read once and goes to all.
+
+    Each is to the byte the one that is trained alone.
 
     Parameters
     ----------
+    widths
+        Numbers of atoms; `config.width` is not used.
     checkpoint
         A file that is written after every epoch. If it exists, training goes on from it, to the same bytes that it
         would have reached without a stop.
@@ -71,7 +88,9 @@ def train_sae(
     DataError
         If all embeddings are the same, or fewer than two.
     ModelError
-        If the checkpoint belongs to other embeddings or another config, or is none.
+        If the checkpoint belongs to other embeddings, another config or other widths, or is none.
+    UsageError
+        If there is no width, or one is there twice.
 
     References
     ----------
@@ -84,23 +103,23 @@ def train_sae(
     embeddings that are not centred, so that most atoms die. Here it starts as the decoder, on centred embeddings, and
     an atom that is drawn again points to an embedding from the centre, not from the origin.
     """
+    if not widths or len(set(widths)) < len(widths):
+        raise UsageError(f"the widths {list(widths)} are not distinct", hint="give one or more, such as 512 and 1024")
     centre = x.mean(0)
     scale = float((x - centre).square().sum(1).mean().sqrt()) if len(x) > 1 else 0.0
     if not scale > 0:
         raise DataError(f"{len(x)} embeddings that do not differ have no atoms", hint="embed more images")
-    training = Training(first_guess(x.shape[1], config), config)
-    key = _key(x, config)
-    if checkpoint is not None and checkpoint.exists():
-        training.restore(checkpoint, key)
-    while training.epoch < config.epochs:
-        on_progress(
-            training.epoch / config.epochs, Reading(f"epoch {training.epoch + 1} of {config.epochs}", **training.told)
-        )
-        training.run_epoch(x, centre, scale)
+    configs = [replace(config, width=width) for width in widths]
+    trainings = [Training(first_guess(x.shape[1], one), one) for one in configs]
+    key = _key(x, config, widths)
+    done = _restored(trainings, checkpoint, key) if checkpoint is not None and checkpoint.exists() else 0
+    for epoch in range(done, config.epochs):
+        on_progress(epoch / config.epochs, Reading(f"epoch {epoch + 1} of {config.epochs}", **_told(trainings)))
+        _run_epoch(trainings, x, centre, scale, epoch)
         if checkpoint is not None:
-            training.save(checkpoint, key)
-    on_progress(1.0, Reading(f"{config.width:,} atoms", **training.told))
-    return _in_units_of(x, training.dictionary, centre, scale)
+            _save(trainings, checkpoint, key, epoch + 1)
+    on_progress(1.0, Reading(f"{' and '.join(f'{width:,}' for width in widths)} atoms", **_told(trainings)))
+    return tuple(_in_units_of(x, training.dictionary, centre, scale) for training in trainings)
 
 
 def first_guess(d: int, config: SaeConfig) -> Dictionary:
@@ -124,7 +143,8 @@ class Training:
             self.adam.state[weight] = {
                 "step": torch.zeros(()), "exp_avg": torch.zeros_like(weight), "exp_avg_sq": torch.zeros_like(weight)
             }  # fmt: skip
-        self.used = torch.zeros(len(start), dtype=torch.int64)
+        self.used = torch.zeros(len(start), dtype=torch.int64)  # since atoms were drawn, without this epoch
+        self.seen, self.sums = torch.zeros_like(self.used), torch.zeros(2)  # in this epoch
         self.room = torch.empty(0, len(start))
         self.epoch = 0
         self.told: dict[str, float] = {}
@@ -138,54 +158,36 @@ class Training:
             weight.grad = getattr(found, name)
         self.adam.step()
         normalize(self.dictionary.decoder, dim=1, out=self.dictionary.decoder)
-        self.used += found.used
+        self.sums += torch.stack([found.losses.sum(), found.missed.sum()])
+        self.seen += found.used
         return found
 
-    def run_epoch(self, x: Float[Tensor, "n d"], centre: Float[Tensor, "d"], scale: float) -> None:
-        """All embeddings once, in an order of this epoch's own; then dead atoms are drawn again, if it is time."""
-        order = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.epoch + 1)
-        sums, used = torch.zeros(2), torch.zeros_like(self.used)
-        for rows in torch.split(torch.randperm(len(x), generator=order), self.config.batch):
-            found = self.step((x[rows] - centre) / scale)
-            sums += torch.stack([found.losses.sum(), found.missed.sum()])
-            used += found.used
-        self.epoch += 1
-        loss, missed = (sums / len(x)).tolist()  # of embeddings whose mean square length is 1
+    def end_epoch(
+        self, x: Float[Tensor, "n d"], centre: Float[Tensor, "d"], scale: float, draw: torch.Generator
+    ) -> None:
+        """What all embeddings said together; and dead atoms are drawn again, if it is time."""
+        loss, missed = (self.sums / len(x)).tolist()  # of embeddings whose mean square length is 1
         self.told = {
             "loss": loss,
             "explained_variance": 1 - missed,
-            "l0": float(used.sum()) / len(x),
-            "dead": float((used == 0).double().mean()),
+            "l0": float(self.seen.sum()) / len(x),
+            "dead": float((self.seen == 0).double().mean()),
         }
+        self.sums.zero_()
+        self.used += self.seen
+        self.seen.zero_()
+        self.epoch += 1
         every = self.config.resample
         if self.epoch % every == 0 and self.epoch + every < self.config.epochs:
-            self._draw_again(x, centre, scale, order)
+            self._draw_again(x, centre, scale, draw)
             self.used.zero_()
 
-    def save(self, path: Path, key: str) -> None:
-        """Write everything that the next epoch depends on, whole or not at all."""
-        tensors = {"used": self.used}
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that the next epoch depends on."""
+        held = {"used": self.used}
         for name, weight in self._weights().items():
-            tensors |= {name: weight, **{f"{name}.{m}": self.adam.state[weight][m] for m in MOMENTS}}
-        beside = path.with_name(f".{path.name}.writing")
-        save_file(tensors, beside, metadata={"key": key, "epoch": str(self.epoch)})
-        os.replace(beside, path)
-
-    def restore(self, path: Path, key: str) -> None:
-        """Go on from a checkpoint; `ModelError` if it belongs to another training."""
-        try:
-            with safe_open(path, framework="pt") as file:
-                tensors, record = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
-        except Exception as error:  # safetensors raises its own type on damaged files
-            raise ModelError(f"{path.name} is not a checkpoint", hint="delete it to begin anew") from error
-        if not record or record.get("key") != key:
-            raise ModelError(f"{path.name} belongs to another training", hint="delete it to begin anew")
-        for name, weight in self._weights().items():
-            weight.copy_(tensors[name])
-            for moment in MOMENTS:
-                self.adam.state[weight][moment].copy_(tensors[f"{name}.{moment}"])
-        self.used.copy_(tensors["used"])
-        self.epoch = int(record["epoch"])
+            held |= {name: weight, **{f"{name}.{m}": self.adam.state[weight][m] for m in MOMENTS}}
+        return held
 
     @property
     def penalty(self) -> float:
@@ -217,6 +219,53 @@ class Training:
                 self.adam.state[weight][moment][dead] = 0.0
 
 
+def _run_epoch(
+    trainings: Sequence[Training], x: Float[Tensor, "n d"], centre: Float[Tensor, "d"], scale: float, epoch: int
+) -> None:
+    """All embeddings once, in an order of this epoch's own."""
+    config = trainings[0].config
+    order = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch + 1)
+    for rows in torch.split(torch.randperm(len(x), generator=order), config.batch):
+        batch = (x[rows] - centre) / scale
+        for training in trainings:
+            training.step(batch)
+    for training in trainings:
+        draw = torch.Generator()
+        draw.set_state(order.get_state())  # each draws as if it were alone
+        training.end_epoch(x, centre, scale, draw)
+
+
+def _told(trainings: Sequence[Training]) -> dict[str, float]:
+    """The numbers of the last epoch; of several widths, each under its own."""
+    if len(trainings) == 1:
+        return trainings[0].told
+    return {f"{name}/{len(one.dictionary)}": value for one in trainings for name, value in one.told.items()}
+
+
+def _save(trainings: Sequence[Training], path: Path, key: str, epoch: int) -> None:
+    """Write a checkpoint, whole or not at all."""
+    tensors = {f"{i}.{name}": tensor for i, one in enumerate(trainings) for name, tensor in one.tensors().items()}
+    beside = path.with_name(f".{path.name}.writing")
+    save_file(tensors, beside, metadata={"key": key, "epoch": str(epoch)})
+    os.replace(beside, path)
+
+
+def _restored(trainings: Sequence[Training], path: Path, key: str) -> int:
+    """Fill the trainings from a checkpoint; the epochs that they have had."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors, record = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    except Exception as error:  # safetensors raises its own type on damaged files
+        raise ModelError(f"{path.name} is not a checkpoint", hint="delete it to begin anew") from error
+    if not record or record.get("key") != key:
+        raise ModelError(f"{path.name} belongs to another training", hint="delete it to begin anew")
+    for i, training in enumerate(trainings):
+        for name, tensor in training.tensors().items():
+            tensor.copy_(tensors[f"{i}.{name}"])
+        training.epoch = int(record["epoch"])
+    return int(record["epoch"])
+
+
 def draw_chances(found: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
     """How likely each embedding is drawn for a dead atom: as its squared loss."""
     squared = found.square() + 1e-30  # all may be reconstructed
@@ -236,8 +285,9 @@ def _in_units_of(x: Float[Tensor, "n d"], trained: Dictionary, centre: Float[Ten
     return replace(moved, threshold=calibrated(moved, x))
 
 
-def _key(x: Float[Tensor, "n d"], config: SaeConfig) -> str:
+def _key(x: Float[Tensor, "n d"], config: SaeConfig, widths: Sequence[int]) -> str:
     """What a checkpoint belongs to."""
-    digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
+    about = {**asdict(config), "width": list(widths)}
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     digest.update(x.contiguous().numpy().tobytes())
     return digest.hexdigest()

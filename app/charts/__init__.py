@@ -4,6 +4,7 @@ Backgrounds are transparent and fonts come from the theme, so that a figure fits
 and are escaped, since Plotly reads some HTML.
 """
 
+from app.charts.atoms import atom_use
 from app.charts.bars import bars, shares, waterfall
 from app.charts.curves import curves, taken_away
 from app.charts.dots import aurocs, before_after, concept_map, group_dots, tick
@@ -18,6 +19,7 @@ __all__ = [
     "MINUS",
     "NEUTRAL",
     "RAISES",
+    "atom_use",
     "aurocs",
     "bars",
     "before_after",

@@ -1,5 +1,6 @@
 """`pellucid concepts`: banks of named directions, with where each came from and how good it is."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ def concepts() -> None:
     """Concept banks: build, list, show, export."""
 
 
-SOURCES = ("texts", "examples", "sentences", "vocabulary")
+SOURCES = ("texts", "examples", "sentences", "vocabulary", "sae")
 LISTS = ("visual", "attributes", "all")
 
 
@@ -44,6 +45,14 @@ LISTS = ("visual", "attributes", "all")
 @click.option("--keep-named", is_flag=True, help="Keep words and sentences that name a class.")
 @click.option("--name", required=True, help="Name of the bank.")
 @click.option("--seed", default=0, show_default=True, help="Of every random choice.")
+@click.option(
+    "--width",
+    "widths",
+    type=click.IntRange(2, 65_536),
+    multiple=True,
+    help="Atoms to find, for an sae; several give a bank each.",
+)
+@click.option("--epochs", type=click.IntRange(1, 10_000), help="Passes over the images, for an sae.")
 def build(
     call: Call,
     dataset: str,
@@ -57,13 +66,19 @@ def build(
     keep_named: bool,
     name: str,
     seed: int,
+    widths: tuple[int, ...],
+    epochs: int | None,
 ) -> None:
-    """Build a bank from phrases, annotated images, candidate sentences, or words that ship.
+    """Build a bank from phrases, annotated images, candidate sentences, words that ship, or what an autoencoder finds.
+
+    The atoms of a sparse autoencoder (sae) are named with the phrases of --file, else with the data set's concept names,
+    else with the attribute words that ship. Their bank serves `pellucid train dncbm` on any data set of the same encoder.
 
     \b
     Examples:
       pellucid concepts build birds --from examples --name parts
       pellucid concepts build birds --from texts --file words.txt --name words
+      pellucid concepts build birds --from sae --width 128 --width 256 --name atoms
       pellucid concepts build birds --from vocabulary --list attributes --group colour --name colours
       pellucid concepts build birds --from sentences --file answer.txt --name told
     """
@@ -75,6 +90,8 @@ def build(
         raise UsageError("--list, --part, --group and --most choose words", hint="say --from vocabulary")
     if file is not None and words:
         raise UsageError("--file and --list are two lists of words", hint="give one of them")
+    if (widths or epochs) and source != "sae":
+        raise UsageError("--width and --epochs are for autoencoders", hint="say --from sae")
     params: dict[str, Any] = {"dataset": dataset, "encoder": encoder or call.settings.encoder, "source": source}
     params |= {"name": name, "seed": seed, "names": not keep_named}
     if source == "texts":
@@ -86,8 +103,15 @@ def build(
         from cbm.vocabulary import read_candidates
 
         params["candidates"] = read_candidates(file)
+    elif source == "sae":
+        params |= {
+            "widths": list(widths),
+            "epochs": epochs,
+            "names": "images",
+            "texts": phrases(file) if file else None,
+        }
     result = tasks.run(call.ws, "bank", params, call.progress)
-    _answer(call, name, result.get("left_out", ""))
+    _answer(call, result["bank"], result.get("left_out", ""), result.get("banks", ()))
 
 
 @command(concepts, "list")
@@ -144,7 +168,7 @@ def phrases(file: Path) -> list[str]:
         raise DataError(f"{file} cannot be read: {error.strerror}", hint="check the path") from error
 
 
-def _answer(call: Call, name: str, left_out: str = "") -> None:
+def _answer(call: Call, name: str, left_out: str = "", banks: Sequence[str] = ()) -> None:
     from app import store
     from cbm.bank import near_duplicates
 
@@ -156,8 +180,12 @@ def _answer(call: Call, name: str, left_out: str = "") -> None:
     lines += [
         f"nearly the same: {twin['first']} and {twin['second']} (cosine {twin['cosine']:.3f})" for twin in twins[:10]
     ]
+    others = [other for other in banks if other != name]
+    lines += [f"and {other}; see: pellucid concepts show {other}" for other in others]
     value = {"bank": name, "encoder": row.encoder, "items": items, "near_duplicates": twins}
-    call.answer(value | ({"left_out": left_out} if left_out else {}), lines)
+    call.answer(
+        value | ({"left_out": left_out} if left_out else {}) | ({"banks": [name, *others]} if others else {}), lines
+    )
 
 
 def to_items(bank: "ConceptBank") -> list[dict[str, Any]]:
@@ -168,6 +196,7 @@ def to_items(bank: "ConceptBank") -> list[dict[str, Any]]:
             "group": bank.groups.get(name),
             "source": origin.source,
             "detail": origin.detail,
+            **({"words": [{"word": word, "closeness": close} for word, close in origin.words]} if origin.words else {}),
             **asdict(quality),
         }
         for name, origin, quality in zip(bank.names, bank.origin, bank.quality, strict=True)

@@ -4,12 +4,13 @@ import streamlit as st
 
 from app import store, ui
 from app.models import BankRow
+from app.ui.atom_view import use_chart
 from app.ui.bank_form import bank_form
 from app.ui.bank_view import concept_card, concept_map, concept_table, view
 from app.ui.encoders import PHOTO, PHOTO_WORDS
 from app.ui.work import following
 
-TABLE, MAP, BUILD = "Concepts", "Map", "Build a bank"
+TABLE, MAP, USE, BUILD = "Concepts", "Map", "Use of the atoms", "Build a bank"
 
 
 def choose_bank(rows: list[BankRow]) -> BankRow:
@@ -47,7 +48,8 @@ ws = ui.workspace()
 dataset = ui.current_dataset()
 rows = store.banks(ws)
 rows.sort(key=lambda row: (dataset is None or row.dataset != dataset.name, row.name))
-views = [TABLE, MAP, BUILD] if rows else [BUILD]
+atoms = any("atom" in row.summary.get("sources", ()) for row in rows)
+views = [TABLE, MAP, *([USE] if atoms else []), BUILD] if rows else [BUILD]
 if st.session_state.get("show") not in (None, *views):
     del st.session_state["show"]
 top = st.container()
@@ -86,6 +88,10 @@ about(row)
 seen = view(row, dataset)
 if shown == MAP:
     concept_map(seen)
+elif shown == USE and seen.uses:
+    use_chart(seen.bank, seen.uses)
+elif shown == USE:
+    st.info("These concepts are no atoms: every image has more or less of each.", icon=":material/info:")
 else:
     concept_table(seen)
 st.space("xsmall")

@@ -5,6 +5,7 @@ from typing import Any, get_args
 import streamlit as st
 
 from app.datasets import DatasetRow
+from app.ui.atom_form import atom_form, given_widths
 from app.ui.candidates import candidates_form, given_candidates
 from app.ui.encoders import PHOTO, PHOTO_WORDS
 from app.ui.pieces import callback, empty, filled
@@ -14,7 +15,8 @@ from app.ui.work import following, start
 from cbm.errors import UsageError
 
 TEXTS, WORDS, SENTENCES, EXAMPLES = "From phrases", "From a vocabulary", "From sentences", "From annotated images"
-SOURCES = {TEXTS: "texts", WORDS: "vocabulary", SENTENCES: "sentences", EXAMPLES: "examples"}
+ATOMS = "Found without words"
+SOURCES = {TEXTS: "texts", WORDS: "vocabulary", SENTENCES: "sentences", EXAMPLES: "examples", ATOMS: "sae"}
 MOST_PHRASES, LONGEST_PHRASE = 5000, 300
 _TEXT, _FILE = "bank_texts", "bank_file"
 
@@ -53,8 +55,9 @@ def bank_form(dataset: DatasetRow) -> None:
             dataset.classes, key="sentences", shipped=shipped_candidates(dataset.classes), every=False
         )
     else:
+        params |= atom_form() if way == ATOMS else {}
         _phrases(dataset)
-    usual = f"{dataset.name}-{SOURCES[way]}"
+    usual = f"{dataset.name}-{'atoms' if way == ATOMS else SOURCES[way]}"
     name = st.text_input("Name of the bank", value=usual, key=f"bank_name_{way}", max_chars=120, width=320)
     st.button(
         "Build the concepts", type="primary", icon=":material/play_arrow:", key="build_bank", on_click=_build,
@@ -119,7 +122,10 @@ def _use_names(names: tuple[str, ...]) -> None:
 
 @callback
 def _build(params: dict[str, Any], name: str) -> None:
-    numbers = {"per_side": "cav_per_side", "c": "cav_c", "seed": "cav_seed"} if params["source"] == "examples" else {}
+    numbers = {
+        "examples": {"per_side": "cav_per_side", "c": "cav_c", "seed": "cav_seed"},
+        "sae": {"widths": "sae_widths", "epochs": "sae_epochs"},
+    }.get(params["source"], {})
     params = filled(params, name=name, **numbers)
     if not str(params["name"]).strip():
         raise UsageError("the bank needs a name", hint="a short one, such as parts")
@@ -129,6 +135,9 @@ def _build(params: dict[str, Any], name: str) -> None:
         params = {**params, **word_params("words")}
     elif params["source"] == "sentences":
         params = {**params, "candidates": given_candidates("sentences")}
+    elif params["source"] == "sae":
+        words = given_phrases() if st.session_state.get(_TEXT) or st.session_state.get(_FILE) else None
+        params = {**params, "widths": given_widths(str(params["widths"] or "")), "texts": words}
     start("bank", params)
 
 

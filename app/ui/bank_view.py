@@ -11,6 +11,7 @@ from app import activations, charts, store
 from app.banks import rename_concept
 from app.datasets import DatasetRow
 from app.models import BankRow
+from app.ui.atom_view import choose_name
 from app.ui.loaded import workspace
 from app.ui.pieces import callback, chart, empty, table
 from app.ui.selection import select, selection
@@ -47,6 +48,7 @@ class View:
     dataset: DatasetRow
     data: "TrainingSet | None"
     scores: "Tensor | None"
+    uses: "list[activations.Use] | None" = None
 
 
 def view(row: BankRow, dataset: DatasetRow) -> View:
@@ -56,7 +58,7 @@ def view(row: BankRow, dataset: DatasetRow) -> View:
     if row.encoder not in dataset.encoders:
         return View(row, bank, dataset, None, None)
     data, scores = _scored(f"{row.fingerprint}|{dataset.fingerprint}|{row.encoder}", ws, dataset.name, bank)
-    return View(row, bank, dataset, data, scores)
+    return View(row, bank, dataset, data, scores, None if data is None else activations.uses(bank, data))
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
@@ -75,14 +77,15 @@ def _scored(
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
-def _table(fingerprint: str, _bank: "ConceptBank") -> "pd.DataFrame":
+def _table(key: str, _bank: "ConceptBank", _uses: "list[activations.Use] | None") -> "pd.DataFrame":
     near = activations.nearest(_bank)
     rows = []
     for k, name in enumerate(_bank.names):
         quality, (twin, cosine) = _bank.quality[k], near[k]
         images = f"{quality.positives:,} / {quality.negatives:,}" if quality.positives + quality.negatives else ""
         rows.append(
-            (name, _bank.groups.get(name, ""), SOURCES[_bank.origin[k].source], quality.auroc, images, quality.accuracy,
+            (name, _bank.groups.get(name, ""), SOURCES[_bank.origin[k].source], _uses[k].share if _uses else None,
+             others(_bank, k), _bank.origin[k].margin, quality.auroc, images, quality.accuracy,
              chance(quality.p_value), twin, cosine, quality.note,
              quality.p_value is not None and quality.p_value > CHANCE)
         )  # fmt: skip
@@ -90,13 +93,13 @@ def _table(fingerprint: str, _bank: "ConceptBank") -> "pd.DataFrame":
 
 
 COLUMNS = (
-    "concept", "group", "from", "AUROC", "with / without", "accuracy", "p", "nearest", "cosine", "remark", "by chance",
+    "concept", "group", "from", "used by", "or", "margin", "AUROC", "with / without", "accuracy", "p", "nearest", "cosine", "remark", "by chance",
 )  # fmt: skip
 
 
 def concept_table(seen: View) -> None:
     """Every concept with its quality; a click selects it."""
-    whole = _table(seen.row.fingerprint, seen.bank)
+    whole = _table(f"{seen.row.fingerprint}|{seen.dataset.fingerprint}", seen.bank, seen.uses)
     shown = _filtered(whole)
     st.caption(
         f"{plural(len(shown), 'concept')}"
@@ -109,6 +112,13 @@ def concept_table(seen: View) -> None:
         column_config={
             "concept": st.column_config.TextColumn(width="medium", pinned=True),
             "from": st.column_config.TextColumn(help="Where the vector came from"),
+            "used by": st.column_config.NumberColumn(
+                format="percent", help="Share of the images that have this atom at all"
+            ),
+            "or": st.column_config.TextColumn(width="medium", help="The words that come next, closest first"),
+            "margin": st.column_config.NumberColumn(
+                format="%.2f", help="How much closer its word is than the next one; near zero, the name is a toss-up"
+            ),
             "AUROC": st.column_config.ProgressColumn(
                 min_value=0.0, max_value=1.0, format="%.2f",
                 help="How well the score tells images with the concept from images without, on images not used to make "
@@ -134,6 +144,11 @@ def concept_table(seen: View) -> None:
 def _columns(whole: "pd.DataFrame") -> list[str]:
     """All but those that say nothing."""
     return [name for name in COLUMNS[:-1] if (whole[name].notna() & (whole[name] != "")).any()]
+
+
+def others(bank: "ConceptBank", k: int) -> str:
+    """The words that come next for an atom."""
+    return ", ".join(word for word, _ in bank.origin[k].words[1:4])
 
 
 def chance(p_value: float | None) -> str:
@@ -175,6 +190,11 @@ def concept_card(seen: View) -> None:
     origin, quality = seen.bank.origin[k], seen.bank.quality[k]
     detail = f": {escape(origin.detail, 200)}" if origin.detail else ""
     st.caption(f"From {SOURCES[origin.source]}{detail}")
+    if origin.words:
+        choose_name(seen.row.name, seen.bank, k)
+    if seen.uses:
+        use = seen.uses[k]
+        st.caption(f"{percent(use.share)} of the images have it, {use.size:.2g} of it on average.")
     _quality(seen, k)
     if quality.note:
         st.caption(f":material/warning: {escape(quality.note, 300)}")
@@ -220,7 +240,7 @@ def _images(seen: View, k: int) -> None:
         help="By score on this concept", format_func=lambda w: f"{w} scores" if w != "random" else "random images",
     )  # fmt: skip
     values = seen.scores[:, k]
-    positions = activations.examples(values, which, SHOWN)
+    positions = activations.examples(values, which, SHOWN, sparse=seen.uses is not None)
     ids = [seen.data.ids[int(p)] for p in positions]
     notes = {id: signed(float(values[int(p)])) for id, p in zip(ids, positions, strict=True)}
     pictures(seen.dataset, store.images_by_id(workspace(), seen.dataset.name, ids), notes)
@@ -233,7 +253,10 @@ def _classes(seen: View, k: int) -> None:
     shown = means if len(means) <= 24 else [*means[:12], *means[-12:]]
     st.markdown("**Which classes have it**")
     chart(
-        charts.bars(shown, axis="mean score, in standard deviations above the average image"),
+        charts.bars(
+            shown,
+            axis="mean score, in standard deviations" + ("" if seen.uses else " above the average image"),
+        ),
         alt=f"Classes by mean score: {charts.spoken(means)}",
         key="classes_of",
         table=table(means, ["class", "mean score"]),

@@ -4,30 +4,35 @@ Nobody has to think of the concepts beforehand. A score says how much of an atom
 over the training images; what an image does not have scores zero and adds nothing.
 """
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cbm.atom_names import bank_of_atoms, name_by_direction, name_by_images
+from cbm.atoms import (
+    FEWEST,
+    Way,
+    are_atoms,
+    codes_of_bank,
+    live_atoms,
+    named_atoms,
+    thresholds_of,
+    used_by,
+    usual_width,
+)
 from cbm.bank import ConceptBank
 from cbm.bottleneck import ReluBottleneck
 from cbm.config import option
-from cbm.errors import DataError, ModelError
+from cbm.errors import ModelError
 from cbm.heads import LinearHead
 from cbm.methods import Method, Need, posthoc, resolved
 from cbm.model import ConceptModel, Recipe
 from cbm.progress import OnProgress, part
-from cbm.sae import KINDS, Dictionary, Kind, gate, measure
+from cbm.sae import KINDS, Kind, measure
 from cbm.sae_training import SaeConfig, train_sae
-from cbm.sources import bank_from_texts, measure_bank
+from cbm.sources import measure_bank
 from cbm.training_set import TrainingSet, fitting_split
-
-FEWEST = 5  # images that have to use an atom before it is a concept
-IMAGES_AN_ATOM = 20  # training images for each atom, unless a width is given: from fewer none can be learned
-WIDEST = 8  # atoms for each dimension, at most, then; as published
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Config(posthoc.Config):
     )
     k: int = option(24, help="atoms an image, for topk and batchtopk; at most a quarter of all", low=1, high=1024)
     l1: float = option(0.05, help="penalty on the sum of the codes, for relu", low=0, high=100)
-    names: Literal["images", "direction"] = option(
+    names: Way = option(
         "images", help="name an atom by the word that is similar to the images that use it, or by its direction alone",
         choices=("images", "direction"),
     )  # fmt: skip
@@ -57,8 +62,9 @@ class Config(posthoc.Config):
 def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptModel:
     """A concept model whose concepts were found without words and then named.
 
-    The words are the names of the concept bank, when there is one, else those of the annotated concepts, else the
-    candidate sentences. Neither labels nor annotations are used to find or to name an atom.
+    A concept bank of atoms is taken as it is, with the names that it has by now: one autoencoder serves many data sets
+    and heads. Otherwise the words are the names of the concept bank, when there is one, else those of the annotated
+    concepts, else the candidate sentences. Neither labels nor annotations are used to find or to name an atom.
 
     Raises
     ------
@@ -79,16 +85,14 @@ def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptMo
     that scores of an image do not depend on other images, and edits need no sorting. The published names come from the
     atoms' directions; on the demo birds names from images are right about twice as often.
     """
-    if data.encoder is None:
-        raise ModelError(f"the model cannot be fitted: {Need.TEXT_ENCODER.value}")
-    words = _words(data)
     train = fitting_split(data)
-    on_progress(0.0, f"looking for atoms in {len(train):,} images")
-    found = train_sae(train.x, _sae_config(config, *train.x.shape), on_progress=part(on_progress, 0.0, 0.6))
-    quality = measure(found, train.x)
-    live, spread = _live(found, train.x)
-    bank = measure_bank(_named(live, train, bank_from_texts(data.encoder, words), config.names), data)
-    bottleneck = _bottleneck(bank, live.threshold, spread)
+    if data.bank is not None and are_atoms(data.bank):
+        bank = used_by(posthoc.bank_of(data), train.x)
+        note = f"{len(bank):,} of {len(data.bank):,} atoms of the bank are used by {FEWEST} training images or more"
+    else:
+        bank, note = _found(data, train, config, part(on_progress, 0.0, 0.6))
+    spread = codes_of_bank(bank, train.x).double().std(0, correction=0).float()
+    bottleneck = _bottleneck(bank, spread)
     fitted, held = posthoc.images_to_fit(data, config)
     solution = posthoc.sparse_head(fitted, held, bottleneck, config, part(on_progress, 0.6, 1.0))
     return ConceptModel(
@@ -102,13 +106,25 @@ def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptMo
             encoder_id=data.encoder_id,
             contract=data.contract,
             images=len(train),
-            notes=(
-                f"{len(live):,} of {len(found):,} atoms are used by {FEWEST} training images or more; "
-                f"{quality.l0:.3g} an image explain {quality.explained:.0%} of the variance",
-                posthoc.head_note(solution, config),
-            ),
+            notes=(note, posthoc.head_note(solution, config)),
         ),
         bank=bank,
+    )
+
+
+def _found(data: TrainingSet, train: TrainingSet, config: Config, on_progress: OnProgress) -> tuple[ConceptBank, str]:
+    """Atoms of the training images, named and, where they are annotated, measured; and what is to be told of them."""
+    if data.encoder is None:
+        raise ModelError(f"the model cannot be fitted: {Need.TEXT_ENCODER.value}")
+    words = _words(data)
+    on_progress(0.0, f"looking for atoms in {len(train):,} images")
+    found = train_sae(train.x, _sae_config(config, *train.x.shape), on_progress=on_progress)
+    quality = measure(found, train.x)
+    live = live_atoms(found, train.x)
+    bank = measure_bank(named_atoms(live, train.x, data.encoder, words, config.names, contract=train.contract), data)
+    return bank, (
+        f"{len(live):,} of {len(found):,} atoms are used by {FEWEST} training images or more; "
+        f"{quality.l0:.3g} an image explain {quality.explained:.0%} of the variance"
     )
 
 
@@ -126,7 +142,7 @@ def _words(data: TrainingSet) -> tuple[str, ...]:
 
 
 def _sae_config(config: Config, n: int, d: int) -> SaeConfig:
-    width = config.width or max(4, min(n // IMAGES_AN_ATOM, WIDEST * d))
+    width = config.width or usual_width(n, d)
     return SaeConfig(
         kind=config.kind,
         width=width,
@@ -138,42 +154,13 @@ def _sae_config(config: Config, n: int, d: int) -> SaeConfig:
     )
 
 
-def _live(found: Dictionary, x: Float[Tensor, "n d"]) -> tuple[Dictionary, Float[Tensor, "h"]]:
-    """The atoms that enough images use, and the standard deviation of their codes.
-
-    Raises
-    ------
-    DataError
-        If there is none.
-    """
-    codes = gate(found.read(x), found.threshold)
-    spread = codes.double().std(0, correction=0)
-    kept = torch.nonzero(((codes > 0).sum(0) >= min(FEWEST, len(x))) & (spread > 0)).flatten()
-    if not len(kept):
-        raise DataError(
-            f"no atom is used by {FEWEST} of {len(x)} training images", hint="raise k or lower l1, or learn fewer atoms"
-        )
-    live = replace(found, encoder=found.encoder[kept], bias=found.bias[kept], decoder=found.decoder[kept])
-    return live, spread[kept].float()
-
-
-def _named(
-    live: Dictionary, train: TrainingSet, texts: ConceptBank, way: Literal["images", "direction"]
-) -> ConceptBank:
-    if way == "images":
-        names = name_by_images(gate(live.read(train.x), live.threshold), train.x, texts.names, texts.vectors)
-    else:
-        names = name_by_direction(live.decoder, texts.names, texts.vectors)
-    return bank_of_atoms(live, names, encoder_id=train.encoder_id, contract=train.contract)
-
-
-def _bottleneck(bank: ConceptBank, threshold: float, spread: Float[Tensor, "h"]) -> ReluBottleneck:
+def _bottleneck(bank: ConceptBank, spread: Float[Tensor, "h"]) -> ReluBottleneck:
     return ReluBottleneck(
         weight=torch.diag(1 / spread),
         bias=torch.zeros(len(bank)),
         atoms=bank.vectors,
         offsets=bank.intercepts,
-        thresholds=torch.full((len(bank),), threshold),
+        thresholds=thresholds_of(bank),
     )
 
 

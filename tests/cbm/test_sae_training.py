@@ -1,14 +1,17 @@
 """Training: planted atoms are found, the seed decides, and a stop in the middle changes nothing."""
 
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn.functional import normalize
 
-from cbm.errors import Cancelled, DataError, ModelError
+from cbm.errors import Cancelled, DataError, ModelError, UsageError
 from cbm.sae import KINDS, Dictionary, measure
-from cbm.sae_training import SaeConfig, Training, train_sae
+from cbm.sae_training import SaeConfig, Training, train_sae, train_saes
 
 QUICK = SaeConfig(width=48, k=3, epochs=30, batch=64, rate=3e-3, resample=10)
 ATOMS = normalize(torch.randn(24, 16, generator=torch.Generator().manual_seed(0)), dim=1)
@@ -97,7 +100,8 @@ def test_a_dead_atom_is_drawn_again_towards_an_embedding_seen_from_the_centre():
     training = Training(dead_first_atom(), config)
     training.epoch = 9
 
-    training.run_epoch(X, centre, scale)
+    training.step((X - centre) / scale)
+    training.end_epoch(X, centre, scale, torch.Generator().manual_seed(1))
 
     towards = normalize((X - centre) / scale - training.dictionary.centre, dim=1)
     assert float((towards @ training.dictionary.decoder[0]).max()) == pytest.approx(1, abs=1e-5)
@@ -122,3 +126,55 @@ def dead_first_atom() -> Dictionary:
     bias = torch.zeros(48)
     bias[0] = -100.0
     return Dictionary(atoms.clone(), bias, atoms, torch.zeros(16), "batchtopk", 3)
+
+
+def test_several_widths_in_one_pass_are_those_that_are_trained_alone(tmp_path):
+    told: list[str] = []
+
+    together = train_saes(
+        X, QUICK, (16, 48), checkpoint=tmp_path / "both", on_progress=lambda _, said: told.append(said)
+    )
+
+    for found, width in zip(together, (16, 48), strict=True):
+        assert same(found, train_sae(X, replace(QUICK, width=width)))
+    assert len(told) == QUICK.epochs + 1
+    assert told[-1].numbers["l0/16"] == pytest.approx(3, abs=0.3)
+    assert all(
+        same(*pair) for pair in zip(together, train_saes(X, QUICK, (16, 48), checkpoint=tmp_path / "both"), strict=True)
+    )
+    with pytest.raises(ModelError, match="another training"):
+        train_saes(X, QUICK, (48, 16), checkpoint=tmp_path / "both")
+
+
+@pytest.mark.parametrize("widths", [(), (16, 16)])
+def test_widths_have_to_be_distinct(widths):
+    with pytest.raises(UsageError, match="not distinct"):
+        train_saes(X, QUICK, widths)
+
+
+KILLED = """
+import os, signal, sys
+import torch
+from pathlib import Path
+from cbm.sae_training import SaeConfig, train_sae
+
+torch.set_num_threads(1)
+def stop(done, said):
+    if said == "epoch 4 of 9":
+        os.kill(os.getpid(), signal.SIGKILL)
+x = torch.randn(300, 16, generator=torch.Generator().manual_seed(5))
+train_sae(x, SaeConfig(width=32, k=3, epochs=9, resample=2), checkpoint=Path(sys.argv[1]), on_progress=stop)
+"""
+
+
+def test_a_training_whose_process_was_killed_goes_on_to_the_same_bytes(tmp_path):
+    config, file = SaeConfig(width=32, k=3, epochs=9, resample=2), tmp_path / "atoms"
+    x = torch.randn(300, 16, generator=torch.Generator().manual_seed(5))
+    seen: list[str] = []
+
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(file)], check=False)
+    resumed = train_sae(x, config, checkpoint=file, on_progress=lambda _, said: seen.append(said))
+
+    assert killed.returncode == -signal.SIGKILL
+    assert seen[0] == "epoch 4 of 9"
+    assert same(resumed, train_sae(x, config))

@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from app import activations, banks, jobs, store
 from app.picking import picked_bank
 from app.ui.bank_view import chance
+from app.ui.text import percent
 from app.workspace import Workspace
 from cbm.bank import ConceptBank, Origin, Quality
 from cbm.errors import DataError, UnknownName, UsageError
@@ -200,3 +201,64 @@ def test_a_picture_cannot_be_picked_for_both_sides(banked: Workspace) -> None:
         picked_bank(data, "x", data.ids[:2], data.ids[1:3])
     with pytest.raises(UnknownName, match="embedded image"):
         picked_bank(data, "x", ["nowhere"], data.ids[1:3])
+
+
+@pytest.fixture
+def atoms(shore: Workspace) -> Workspace:
+    """The birds with the bank "atoms": two directions, which an image has when they exceed a half."""
+    words = ((("white wing", 0.8), ("pale", 0.75)), (("white wing", 0.6), ("small", 0.5)))
+    bank = replace(
+        directions().select(CONCEPTS[:2]).rename("small", "white wing #2"),
+        origin=tuple(Origin("atom", "batchtopk dictionary", guesses, 0.5) for guesses in words),
+    )
+    store.add_bank(shore, "atoms", bank, dataset="shore")
+    return shore
+
+
+def test_an_atom_says_how_many_images_have_it(open_screen: Open, atoms: Workspace, words: Words) -> None:
+    data = store.training_set(atoms, "shore", "test:shore")
+    share = float((data.x[:, 0] > 0.5).double().mean())
+
+    page = open_screen("concepts", dataset="shore", bank="atoms", show="Concepts")
+
+    assert not page.exception
+    assert f"{percent(share)} of the images have it" in words(page)
+    shown = page.dataframe[0].value
+    assert shown["used by"].tolist()[0] == pytest.approx(share)
+    assert shown["or"].tolist() == ["pale", "small"]
+    assert shown["margin"].tolist() == pytest.approx([0.05, 0.1])
+
+
+def test_an_atom_is_renamed_by_choosing_a_word(open_screen: Open, atoms: Workspace) -> None:
+    page = open_screen("concepts", dataset="shore", bank="atoms", concept="white wing #2", show="Concepts")
+    page.button_group(key="called_atoms_white wing #2").set_value("small").run()
+
+    assert not page.exception
+    bank = store.bank(atoms, "atoms")
+    assert bank.names == ("white wing", "small")
+    assert bank.origin[1].detail == "batchtopk dictionary; named by hand “small”"
+    assert bank.origin[1].words[0] == ("white wing", 0.6)
+
+
+def test_the_use_of_the_atoms_is_drawn(open_screen: Open, atoms: Workspace, words: Words) -> None:
+    page = open_screen("concepts", dataset="shore", bank="atoms", show="Use of the atoms")
+
+    assert not page.exception
+    assert "used by few images" in words(page)
+
+
+def test_middle_images_of_an_atom_are_among_those_that_have_it() -> None:
+    values = torch.tensor([0.0] * 90 + [5, 4, 3, 2, 1, 1, 2, 3, 4, 6.0])
+
+    assert sorted(values[activations.examples(values, "middle", 2, sparse=True).tolist()].tolist()) == [3, 3]
+    assert values[activations.examples(values, "middle", 2).tolist()].sum() == 0
+
+
+def test_an_autoencoder_is_asked_for_with_its_widths(open_screen: Open, shore: Workspace) -> None:
+    page = open_screen("concepts", dataset="shore", way="Found without words")
+    page.text_input(key="sae_widths").set_value("4, 8").run()
+    page.button(key="build_bank").click().run()
+
+    assert not page.exception
+    (job,) = jobs.jobs(shore)
+    assert (job.params["source"], job.params["widths"], job.params["texts"]) == ("sae", [4, 8], None)

@@ -1,0 +1,44 @@
+"""Concept banks of atoms: an autoencoder learns from a data set's images, and words name what it finds."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from app import store
+from app.workspace import Workspace
+from cbm.progress import OnProgress, part
+
+if TYPE_CHECKING:
+    from cbm.training_set import TrainingSet
+
+
+def add_atom_banks(
+    ws: Workspace, params: Mapping[str, Any], data: "TrainingSet", on_progress: OnProgress
+) -> list[store.BankRow]:
+    """A bank for each of `widths`, or one of the usual width, all learned in one pass over the training images.
+
+    One width gives the bank `name`; of several, each has its width behind the name. `kind`, `k`, `l1`, `epochs`, `rate`
+    and `seed` are options of the autoencoder, `names` says how atoms are named. The words are `texts`, else the names of
+    the annotated concepts, else the attributes that ship.
+    """
+    from cbm.atoms import live_atoms, named_atoms, usual_width
+    from cbm.sae_training import SaeConfig, train_saes
+    from cbm.sources import measure_bank
+    from cbm.training_set import fitting_split
+    from cbm.words import shipped
+
+    encoder, train = store.load_encoder(ws, params["encoder"]), fitting_split(data)
+    widths = tuple(params.get("widths") or (usual_width(*train.x.shape),))
+    chosen = {
+        name: params[name] for name in ("kind", "k", "l1", "epochs", "rate", "seed") if params.get(name) is not None
+    }
+    config = SaeConfig(**{"k": min(24, max(1, min(widths) // 4)), **chosen})
+    found = train_saes(train.x, config, widths, on_progress=part(on_progress, 0.0, 0.8))
+    words = params.get("texts") or data.concepts or tuple(word.text for word in shipped("attributes"))
+    rows = []
+    for i, dictionary in enumerate(found):
+        on_progress(0.8 + 0.2 * i / len(found), f"naming {len(dictionary):,} atoms with {len(words):,} words")
+        live = live_atoms(dictionary, train.x)
+        bank = named_atoms(live, train.x, encoder, words, params.get("names", "images"), contract=data.contract)
+        name = params["name"] if len(widths) == 1 else f"{params['name']}-{len(dictionary)}"
+        rows.append(store.add_bank(ws, name, measure_bank(bank, data), dataset=params["dataset"]))
+    return rows

@@ -1,0 +1,118 @@
+"""Concepts that nobody named: the atoms of a dictionary that enough images use, with words for names, as a concept bank.
+
+The bank is what is kept: it serves any head and any data set of the same encoder, and its names can be changed by hand.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cbm.atom_names import AtomName, bank_of_atoms, name_by_direction, name_by_images
+from cbm.bank import ConceptBank
+from cbm.encoders import TextEncoder
+from cbm.errors import DataError
+from cbm.sae import Dictionary, gate
+from cbm.sources import bank_from_texts
+
+FEWEST = 5  # images that have to use an atom before it is a concept
+IMAGES_AN_ATOM = 20  # training images for each atom, unless a width is given: from fewer none can be learned
+WIDEST = 8  # atoms for each dimension, at most, then; as published
+Way = Literal["images", "direction"]
+
+
+def usual_width(n: int, d: int) -> int:
+    """Atoms that so many images can teach.
+
+    Examples
+    --------
+    >>> usual_width(2400, 64), usual_width(100_000, 512)
+    (120, 4096)
+    """
+    return max(4, min(n // IMAGES_AN_ATOM, WIDEST * d))
+
+
+def codes_of(dictionary: Dictionary, x: Float[Tensor, "n d"]) -> Float[Tensor, "n h"]:
+    """What the images have of each atom, read through the threshold: no image's codes depend on other images."""
+    return gate(dictionary.read(x), dictionary.threshold)
+
+
+def live_atoms(dictionary: Dictionary, x: Float[Tensor, "n d"]) -> Dictionary:
+    """The atoms that enough of these images use, and not all alike.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    codes = codes_of(dictionary, x)
+    enough = (codes > 0).sum(0) >= min(FEWEST, len(x))
+    kept = torch.nonzero(enough & (codes.double().std(0, correction=0) > 0)).flatten()
+    if not len(kept):
+        raise DataError(
+            f"no atom is used by {FEWEST} of {len(x)} training images", hint="raise k or lower l1, or learn fewer atoms"
+        )
+    rows = {name: getattr(dictionary, name)[kept] for name in ("encoder", "bias", "decoder")}
+    return replace(dictionary, **rows)
+
+
+def named_atoms(
+    live: Dictionary, x: Float[Tensor, "n d"], encoder: TextEncoder, words: Sequence[str], way: Way, *, contract: str
+) -> ConceptBank:
+    """The atoms as a bank, each named by the closest of the words.
+
+    Parameters
+    ----------
+    x
+        Images that use the atoms.
+    way
+        "images": the word whose similarity to the images correlates most with the atom's codes; "direction": the word
+        whose text embedding has the largest cosine with the atom.
+    """
+    texts = bank_from_texts(encoder, words)
+    return bank_of_atoms(
+        live, guessed(live, x, texts.names, texts.vectors, way), encoder_id=encoder.id, contract=contract
+    )
+
+
+def guessed(
+    live: Dictionary, x: Float[Tensor, "n d"], words: Sequence[str], vectors: Float[Tensor, "v d"], way: Way
+) -> tuple[AtomName, ...]:
+    """The closest words of each atom, by its images or by its direction."""
+    if way == "images":
+        return name_by_images(codes_of(live, x), x, words, vectors)
+    return name_by_direction(live.decoder, words, vectors)
+
+
+def are_atoms(bank: ConceptBank) -> bool:
+    """Whether all concepts of a bank are atoms, with what each has to exceed."""
+    return all(origin.source == "atom" and origin.threshold is not None for origin in bank.origin)
+
+
+def thresholds_of(bank: ConceptBank) -> Float[Tensor, "k"]:
+    """What each atom of a bank has to exceed for an image to have it."""
+    return torch.tensor([origin.threshold or 0.0 for origin in bank.origin])
+
+
+def codes_of_bank(bank: ConceptBank, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+    """What the images have of each atom of a bank."""
+    return gate(torch.addmm(bank.intercepts, x, bank.vectors.T), thresholds_of(bank))
+
+
+def used_by(bank: ConceptBank, x: Float[Tensor, "n d"]) -> ConceptBank:
+    """The atoms of a bank that enough of these images use.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    codes = codes_of_bank(bank, x)
+    fine = ((codes > 0).sum(0) >= min(FEWEST, len(x))) & (codes.double().std(0, correction=0) > 0)
+    names = [name for name, used in zip(bank.names, fine.tolist(), strict=True) if used]
+    if not names:
+        raise DataError(f"no atom is used by {FEWEST} of {len(x)} training images", hint="use another bank")
+    return bank.select(names)
