@@ -21,7 +21,7 @@ from cbm.training_set import TrainingSet, fitting_split
 
 PAPER = "DN-CBM, ECCV 2024"
 NEC = 10
-WIDTHS, KS, WAYS = (48, 72, 96), (8, 16), ("images", "direction")
+WIDTHS, KS = (48, 72), (8, 16)
 EPOCHS = 40
 FOLLOWS = 0.5  # correlation from which on an atom clearly follows an attribute
 RIGHT = 0.75  # share of right names on validation images from which on accuracy decides
@@ -86,13 +86,9 @@ def _chosen(data: TrainingSet, seed: int) -> Tried:
     for k in KS:
         for dictionary in train_saes(train.x, SaeConfig(k=k, epochs=EPOCHS, seed=seed), WIDTHS):
             live = live_atoms(dictionary, train.x)
-            for way in WAYS:
-                bank = _named(live, data, way)
-                tried.append(
-                    Tried(
-                        live, bank, f"{len(dictionary)} atoms, {k} an image, names by {way}", right_names(held, bank)[0]
-                    )
-                )
+            bank = _named(live, data, "images")
+            settings = f"{len(dictionary)} atoms, {k} an image"
+            tried.append(Tried(live, bank, settings, right_names(held, bank)[0]))
     good = [one for one in tried if one.right >= RIGHT] or [max(tried, key=lambda one: one.right)]
     return max(good, key=lambda one: accuracy(_fitted(data, one.bank), data, "val"))
 
