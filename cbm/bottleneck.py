@@ -73,7 +73,7 @@ class LinearBottleneck:
         ModelError
             If the embeddings have another width than the bottleneck's rows.
         """
-        _check_width(x, self.weight)
+        check_width(x, self.weight)
         scores = torch.addmm(self.bias, x, self.weight.T)
         return scores if clamp is None else torch.where(clamp.mask, clamp.values, scores)
 
@@ -104,7 +104,7 @@ class ProfileBottleneck(LinearBottleneck):
 
     def __call__(self, x: Float[Tensor, "n d"], clamp: Clamp | None = None) -> Float[Tensor, "n k"]:
         """Scores `[n k]`; zero where an image has nothing in common with any concept. Raises as the linear one."""
-        _check_width(x, self.weight)
+        check_width(x, self.weight)
         scores = x @ self.weight.T / self._length(x)[:, None] + self.bias
         return scores if clamp is None else torch.where(clamp.mask, clamp.values, scores)
 
@@ -143,7 +143,7 @@ class ReluBottleneck:
 
     def __call__(self, x: Float[Tensor, "n d"], clamp: Clamp | None = None) -> Float[Tensor, "n k"]:
         """Scores `[n k]`; raises as the linear bottleneck."""
-        _check_width(x, self.atoms)
+        check_width(x, self.atoms)
         read = torch.addmm(self.offsets, x, self.atoms.T)
         codes = torch.where(read > self.thresholds, read, 0.0)
         scores = torch.addmm(self.bias, codes, self.weight.T)
@@ -194,7 +194,8 @@ class GatedBottleneck:
         return (opening > 0).to(x.dtype) if self.temperature == 0 else torch.sigmoid(opening / self.temperature)
 
 
-def _check_width(x: Float[Tensor, "n d"], rows: Float[Tensor, "m e"]) -> None:
+def check_width(x: Float[Tensor, "n d"], rows: Float[Tensor, "m e"]) -> None:
+    """`ModelError` if the embeddings have another width than the rows that read them."""
     if x.shape[1] != rows.shape[1]:
         raise ModelError(
             f"the embeddings have {x.shape[1]} dimensions, but this model reads {rows.shape[1]}",

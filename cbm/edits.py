@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import torch
 
 from cbm.bottleneck import GatedBottleneck, LinearBottleneck, ReluBottleneck
+from cbm.energy_parts import EnergyBottleneck, EnergyHead, holding, without
 from cbm.errors import ModelError, unknown
 from cbm.model import ConceptModel, linear_head
 
@@ -132,6 +133,8 @@ def _apply_one(model: ConceptModel, edit: Edit) -> ConceptModel:
 
 
 def _edited(model: ConceptModel, edit: Edit) -> ConceptModel:
+    if isinstance(model.bottleneck, EnergyBottleneck) and isinstance(model.head, EnergyHead):
+        return _energy_edited(model, model.bottleneck, model.head, edit)
     match edit:
         case SetScore(concept, value):
             return _with_row(model, concept, factor=0.0, shift=value)
@@ -150,6 +153,27 @@ def _edited(model: ConceptModel, edit: Edit) -> ConceptModel:
             return _merge(model, concepts, name)
         case TestTimeFix():
             return _fix(model, edit)
+
+
+def _energy_edited(model: ConceptModel, bottleneck: EnergyBottleneck, head: EnergyHead, edit: Edit) -> ConceptModel:
+    """What an edit means where concepts are inferred: one can be held, left out and renamed; there are no weights."""
+    match edit:
+        case SetScore(concept, value):
+            k = model.concept(concept)
+            return replace(model, bottleneck=holding(bottleneck, k, value), head=holding(head, k, value))
+        case DropConcept(concept):
+            k = model.concept(concept)
+            names = (*model.concepts[:k], *model.concepts[k + 1 :])
+            return replace(model, concepts=names, bottleneck=without(bottleneck, k), head=without(head, k))
+        case RenameConcept(concept, name):
+            return _rename(model, concept, name)
+        case ScaleScore() | MergeConcepts():
+            raise ModelError(
+                "the scores of an energy model are probabilities that are inferred together; they cannot be scaled or merged",
+                hint="hold a score, or drop or rename the concept",
+            )
+        case SetWeight() | PruneWeight() | TestTimeFix():
+            return replace(model, head=linear_head(model))  # raises
 
 
 def describe(edit: Edit) -> str:

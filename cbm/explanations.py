@@ -14,7 +14,7 @@ from torch import Tensor
 from cbm.bottleneck import Clamp
 from cbm.errors import DataError
 from cbm.heads import LinearHead
-from cbm.model import ConceptModel, linear_head
+from cbm.model import ConceptModel
 
 PAST = 1e-4  # lead in the logit of the class that a flip decides for: more than single precision loses
 
@@ -123,8 +123,9 @@ def smallest_flip(
 ) -> Flip | None:
     """The smallest change of a single concept's score that changes the decision, if one exists.
 
-    With one score moving along a line every logit is linear in it, so the answer is exact: the nearest crossing of
-    the winner's line with another class's line that lies inside the concept's range.
+    With one score moving along a line every logit of a linear head is linear in it, so the answer is exact: the nearest
+    crossing of the winner's line with another class's line that lies inside the concept's range. A model that infers
+    its scores is asked again with each concept at either end of its range.
 
     Parameters
     ----------
@@ -135,7 +136,9 @@ def smallest_flip(
     -------
     The flip with the least absolute change in score, a hair past the crossing, or `None` if no concept alone can.
     """
-    head = linear_head(model)
+    if not isinstance(model.head, LinearHead):
+        return _end_that_flips(model, x, low=low, high=high, clamp=clamp)
+    head = model.head
     row = x[None]
     scores = model.scores(row, clamp)[0].double()
     logits = model.head(scores[None].float(), row)[0].double()
@@ -153,9 +156,34 @@ def smallest_flip(
     return Flip(model.concepts[k], float(scores[k]), float(reached[c, k]), model.classes[becomes])
 
 
+def _end_that_flips(
+    model: ConceptModel,
+    x: Float[Tensor, "d"],
+    *,
+    low: Float[Tensor, "k"],
+    high: Float[Tensor, "k"],
+    clamp: Clamp | None,
+) -> Flip | None:
+    """The concept whose score has the shortest way to an end of its range at which another class wins."""
+    k = len(model.concepts)
+    own, rows = torch.eye(k, dtype=torch.bool).repeat(2, 1), x.expand(2 * k, -1)
+    ends = torch.cat([low.expand(k, k), high.expand(k, k)]).float()
+    said = clamp if clamp is not None else Clamp(torch.zeros(k, dtype=torch.bool), torch.zeros(k))
+    asked = Clamp(own | said.mask, torch.where(own, ends, said.values))
+    scores, now = model.scores(x[None], clamp)[0], int(model.predict(x[None], clamp))
+    decided = model.predict(rows, asked)
+    to = ends[own]
+    cost = torch.where(decided != now, (to - scores.repeat(2)).abs(), torch.inf)
+    best = int(cost.argmin())
+    if not bool(cost[best].isfinite()):
+        return None
+    j = best % k
+    return Flip(model.concepts[j], float(scores[j]), float(to[best]), model.classes[int(decided[best])])
+
+
 def class_weights(model: ConceptModel, target: str) -> tuple[tuple[str, float], ...]:
-    """The concepts that a class uses, with their weights, the largest absolute weight first."""
-    row = linear_head(model).weight[model.class_(target)]
+    """The concepts that a class uses, with what one unit of their score adds, the largest absolute weight first."""
+    row = model.head.effects()[model.class_(target)]
     order = row.abs().argsort(descending=True, stable=True).tolist()
     return tuple((model.concepts[k], float(row[k])) for k in order if row[k] != 0)
 

@@ -24,6 +24,10 @@ class Head(Protocol):
         """What each concept adds to the logit of class `target`."""
         ...
 
+    def effects(self) -> Float[Tensor, "c k"]:
+        """What one unit of a concept's score adds to each class's logit, the other scores being as they usually are."""
+        ...
+
 
 @dataclass(frozen=True)
 class LinearHead:
@@ -51,6 +55,10 @@ class LinearHead:
     def contributions(self, s: Float[Tensor, "n k"], x: Float[Tensor, "n d"], target: int) -> Float[Tensor, "n k"]:
         """Weight times score. Exact: with bias and residual they sum to the logit."""
         return s * self.weight[target]
+
+    def effects(self) -> Float[Tensor, "c k"]:
+        """What one unit of a concept's score adds to each logit: its weight."""
+        return self.weight
 
     def residual_logits(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
         """What the residual adds to every logit; zero when there is none."""

@@ -21,6 +21,7 @@ from cbm import edits as edits_module
 from cbm.bank import ConceptBank, Origin, Quality
 from cbm.bottleneck import GatedBottleneck, LinearBottleneck, ProfileBottleneck, ReluBottleneck
 from cbm.bundle_files import read_bundle, write_bundle
+from cbm.energy_parts import EnergyBottleneck, EnergyHead, energy_shapes
 from cbm.errors import BundleError, PellucidError
 from cbm.heads import LinearHead
 from cbm.model import ConceptModel, Json, Recipe
@@ -32,8 +33,9 @@ BOTTLENECKS = {
     "profile": ProfileBottleneck,
     "relu": ReluBottleneck,
     "gated": GatedBottleneck,
+    "energy": EnergyBottleneck,
 }  # parts whose fields are all tensors
-HEADS = {"linear": LinearHead}
+HEADS = {"linear": LinearHead, "energy": EnergyHead}
 OPTIONAL = ("metrics.json", "README.md", "LICENSES", "CITATION.bib")
 
 
@@ -193,14 +195,8 @@ def _names(given: object) -> tuple[str, ...]:
 
 def _check_shapes(tensors: Mapping[str, Tensor], k: int, c: int) -> None:
     """Every tensor finite, of single precision and of the shape that `k` concepts and `c` classes ask for."""
-    atoms = tensors.get("bottleneck.atoms", tensors["bottleneck.weight"])
-    d, m = atoms.shape[-1:].numel(), atoms.shape[:1].numel()
-    width = m if "bottleneck.atoms" in tensors else d
-    wanted = {"bottleneck.weight": (k, width), "bottleneck.atoms": (m, d), "bottleneck.offsets": (m,),
-              "bottleneck.thresholds": (m,), "bottleneck.gates": (m, d), "bottleneck.openings": (m,), "bottleneck.temperature": (),
-              "bottleneck.bias": (k,), "head.weight": (c, k), "head.bias": (c,),
-              "head.residual": (c, d), "bottleneck.gram": (d, d), "bottleneck.total": (d,), "bank.vectors": (k, d),
-              "bank.intercepts": (k,)}  # fmt: skip
+    shapes = energy_shapes if "bottleneck.concept_table" in tensors else _linear_shapes
+    wanted = shapes(tensors, k, c)
     for name, tensor in tensors.items():
         shape = wanted.get(name)
         if shape is None or tuple(tensor.shape) != shape or tensor.dtype != torch.float32:
@@ -209,6 +205,18 @@ def _check_shapes(tensors: Mapping[str, Tensor], k: int, c: int) -> None:
             )
         if not bool(torch.isfinite(tensor).all()):
             raise BundleError(f"the tensor {name} holds numbers that are not finite")
+
+
+def _linear_shapes(tensors: Mapping[str, Tensor], k: int, c: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of every part that scores with one row a concept, by the names in a bundle."""
+    atoms = tensors.get("bottleneck.atoms", tensors["bottleneck.weight"])
+    d, m = atoms.shape[-1:].numel(), atoms.shape[:1].numel()
+    width = m if "bottleneck.atoms" in tensors else d
+    return {"bottleneck.weight": (k, width), "bottleneck.atoms": (m, d), "bottleneck.offsets": (m,),
+            "bottleneck.thresholds": (m,), "bottleneck.gates": (m, d), "bottleneck.openings": (m,), "bottleneck.temperature": (),
+            "bottleneck.bias": (k,), "head.weight": (c, k), "head.bias": (c,),
+            "head.residual": (c, d), "bottleneck.gram": (d, d), "bottleneck.total": (d,), "bank.vectors": (k, d),
+            "bank.intercepts": (k,)}  # fmt: skip
 
 
 def _bank_record(bank: ConceptBank) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cbm.energy_parts import EnergyBottleneck
 from cbm.errors import DataError
 from cbm.model import ConceptModel
 from cbm.training_set import TrainingSet
@@ -79,6 +80,8 @@ def true_scores(model: ConceptModel, data: TrainingSet, *, split: str = "train",
     An outer quantile is more than most images with the concept have, so even the answer that the model expects moves
     its decision; 0.5, the typical image, is milder.
 
+    The scores of an energy model are probabilities, so "present" is 1 and "absent" is 0.
+
     Probabilities are Platt's, fitted on the "val" images when there are any, since a concept's direction fits the
     images that it was made from better than others.
 
@@ -90,15 +93,19 @@ def true_scores(model: ConceptModel, data: TrainingSet, *, split: str = "train",
     pairs = _shared(model, data)
     columns, annotated = (torch.tensor(places) for places in zip(*pairs, strict=True))
     scores, labels = _sides(model, data, split, columns, annotated)
-    ends = [_ends(scores[:, j], labels[:, j], edge) for j in range(len(pairs))]
+    sides = (
+        [(0.0, 1.0)] * len(pairs)
+        if isinstance(model.bottleneck, EnergyBottleneck)
+        else [_ends(scores[:, j], labels[:, j], edge) for j in range(len(pairs))]
+    )
     calibration = "val" if "val" in data.split_names else split
     slope, intercept = _platt(*_sides(model, data, calibration, columns, annotated))
     return TrueScores(
         concepts=tuple(model.concepts[k] for k, _ in pairs),
         columns=columns,
         annotated=annotated,
-        present=torch.tensor([high for _, high in ends]),
-        absent=torch.tensor([low for low, _ in ends]),
+        present=torch.tensor([high for _, high in sides]),
+        absent=torch.tensor([low for low, _ in sides]),
         slope=slope,
         intercept=intercept,
     )

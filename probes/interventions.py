@@ -1,11 +1,11 @@
 """How fast a model's decisions get better when an expert corrects its concepts, and which concept to ask for next.
 
-A correction changes one score, so it changes the logits by one column of the head's weights: the whole curve costs as
-much as a few predictions. Who chooses the concepts is in `probes.policies`, what an answer means in `probes.corrections`.
+A correction of a linear model changes one score, so it changes the logits by one column of the head's weights: the whole
+curve costs as much as a few predictions. A model that infers its scores infers them again (`probes.inferred`). Who chooses the concepts is in `probes.policies`, what an answer means in `probes.corrections`.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,10 +13,11 @@ from torch import Tensor
 
 from cbm.bottleneck import clamp_of
 from cbm.errors import DataError, unknown
-from cbm.model import ConceptModel, linear_head
+from cbm.model import ConceptModel
 from cbm.progress import OnProgress, silent
 from cbm.training_set import TrainingSet
 from probes.corrections import EDGE, TrueScores, true_scores
+from probes.inferred import corrector, inferred_again, others_kept
 from probes.intervals import Estimate, bootstrap, wilson
 from probes.policies import POLICIES, State, expected, imagined
 from probes.tables import decide
@@ -107,8 +108,6 @@ def intervention_curve(
         If there is no such policy or split.
     DataError
         If no concept of the model is annotated under its name, or no image of the split is.
-    ModelError
-        If the head is not linear.
 
     Notes
     -----
@@ -122,14 +121,15 @@ def intervention_curve(
     """
     if policy not in POLICIES:
         raise unknown("policy", policy, list(POLICIES))
-    weight, priority = linear_head(model).weight, POLICIES[policy]
+    priority = POLICIES[policy]
     truth = true_scores(model, data, edge=edge)
-    state = _start(model, truth, data, split, weight, seed)
+    state = _start(model, truth, data, split, seed)
+    correct = _correct if model.exact else corrector(model, truth, data.split(split).x, state)
     count = min(len(truth.concepts), len(truth.concepts) if steps is None else max(0, steps))
     right = [state.logits.argmax(1) == state.labels]
     for step in range(count):
         on_progress(step / count, f"{policy}: correcting concept {step + 1} of {count}")
-        _correct(state, priority(state).masked_fill(state.done, -torch.inf).argmax(1))
+        correct(state, priority(state).masked_fill(state.done, -torch.inf).argmax(1))
         right.append(state.logits.argmax(1) == state.labels)
     on_progress(1.0, f"{policy}: corrected {count} concepts of {len(state.labels):,} images")
     return _curve(policy, split, torch.stack(right, 1), len(truth.concepts), seed)
@@ -156,20 +156,17 @@ def ask_next(
     count
         How many questions.
 
-    Raises
-    ------
-    ModelError
-        If the head is not linear.
-
     Notes
     -----
     The change is that of the probability of the class that the model decides for now, its average over both answers,
     each as probable as the model's calibrated score says: the policy "expected".
     """
     said = said or {}
-    weight = linear_head(model).weight
-    logits = model.logits(x[None], clamp_of(model.concepts, said) if said else None)
-    state = _state(answers, weight, model.scores(x[None]), logits)
+    clamp = clamp_of(model.concepts, said) if said else None
+    logits = model.logits(x[None], clamp)
+    state = _state(answers, model, model.scores(x[None], None if model.exact else clamp), logits)
+    if not model.exact:
+        state = replace(state, asked=inferred_again(model, answers, x, clamp))
     change = expected(state)[0]
     asked = torch.tensor([name in said for name in answers.concepts])
     order = change.masked_fill(asked, -1.0).argsort(descending=True, stable=True)[: max(0, count)].tolist()
@@ -187,9 +184,7 @@ def ask_next(
     )
 
 
-def _start(
-    model: ConceptModel, answers: TrueScores, data: TrainingSet, split: str, weight: Float[Tensor, "c k"], seed: int
-) -> State:
+def _start(model: ConceptModel, answers: TrueScores, data: TrainingSet, split: str, seed: int) -> State:
     """The images before any correction."""
     decisions = decide(model, data, split)
     images = decisions.data
@@ -202,12 +197,13 @@ def _start(
         )
     chance = torch.rand(truth.shape, generator=torch.Generator().manual_seed(seed))
     logits = model.logits(images.x)
-    return _state(answers, weight, model.scores(images.x), logits, truth=truth, labels=decisions.truth, chance=chance)
+    state = _state(answers, model, model.scores(images.x), logits, truth=truth, labels=decisions.truth, chance=chance)
+    return state if model.exact else replace(state, asked=others_kept(model, answers, images.x, state))
 
 
 def _state(
     answers: TrueScores,
-    weight: Float[Tensor, "c k"],
+    model: ConceptModel,
     scores: Float[Tensor, "n k"],
     logits: Float[Tensor, "n c"],
     *,
@@ -218,7 +214,7 @@ def _state(
     own = scores[:, answers.columns]
     known = torch.zeros_like(own, dtype=torch.bool) if truth is None else ~truth.isnan()
     return State(
-        weight=weight[:, answers.columns],
+        effects=model.head.effects()[:, answers.columns],
         scores=own,
         truth=own if truth is None else torch.where(known, truth, own),
         present=answers.present,
@@ -235,7 +231,7 @@ def _correct(state: State, chosen: Int[Tensor, "n"]) -> None:
     """Correct one concept of each image, in place: the one mutable thing here, since copies would take the time."""
     rows = torch.arange(len(chosen))
     shift = torch.where(state.done[rows, chosen], 0.0, (state.truth - state.scores)[rows, chosen])
-    state.logits.add_(shift[:, None] * state.weight.T[chosen])  # rank one for each image
+    state.logits.add_(shift[:, None] * state.effects.T[chosen])  # rank one for each image
     state.done[rows, chosen] = True
 
 

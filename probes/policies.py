@@ -20,8 +20,8 @@ class State:
 
     Attributes
     ----------
-    weight
-        The head's, for the concepts that can be corrected, `[c m]`.
+    effects
+        What one unit of each concept that can be corrected adds to each logit, `[c m]`; the weights of a linear head.
     scores, truth
         What the model says and what the expert would set, `[n m]`; equal where the expert does not know.
     present, absent
@@ -36,9 +36,11 @@ class State:
         One random number for each image and concept, `[n m]`.
     done
         Which concepts are corrected, or cannot be, `[n m]`.
+    asked
+        Logits `[b m c]` of some images if each concept alone had the scores `[n m]`; by the effects when not given.
     """
 
-    weight: Float[Tensor, "c m"]
+    effects: Float[Tensor, "c m"]
     scores: Float[Tensor, "n m"]
     truth: Float[Tensor, "n m"]
     present: Float[Tensor, "m"]
@@ -48,6 +50,7 @@ class State:
     labels: Int[Tensor, "n"]
     chance: Float[Tensor, "n m"]
     done: Bool[Tensor, "n m"]
+    asked: Callable[[Float[Tensor, "n m"], slice], Float[Tensor, "b m c"]] | None = None
 
 
 def _random(state: State) -> Float[Tensor, "n m"]:
@@ -63,7 +66,7 @@ def _uncertainty(state: State) -> Float[Tensor, "n m"]:
 
 def _contribution(state: State) -> Float[Tensor, "n m"]:
     """The concept that adds or takes most to the logit of the current decision first."""
-    return (state.scores * state.weight[state.logits.argmax(1)]).abs()
+    return (state.scores * state.effects[state.logits.argmax(1)]).abs()
 
 
 def _coop(state: State) -> Float[Tensor, "n m"]:
@@ -108,14 +111,16 @@ def imagined(state: State, end: Float[Tensor, "m"]) -> Float[Tensor, "n m c"]:
 
 def _shifted(state: State, to: Float[Tensor, "n m"], rows: slice) -> Float[Tensor, "b m c"]:
     """Logits of some images if each concept alone had the scores `to`."""
+    if state.asked is not None:
+        return state.asked(to, rows)
     shift = (to - state.scores)[rows]
     logits = state.logits[rows, None, :]
-    return torch.addcmul(logits, shift[:, :, None], state.weight.T)
+    return torch.addcmul(logits, shift[:, :, None], state.effects.T)
 
 
 def _chunks(state: State) -> list[slice]:
     """Images whose imagined answers are held together."""
-    rows = max(1, AT_ONCE // max(1, state.weight.numel()))
+    rows = max(1, AT_ONCE // max(1, state.effects.numel()))
     return [slice(start, start + rows) for start in range(0, len(state.logits), rows)]
 
 

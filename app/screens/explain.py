@@ -7,7 +7,6 @@ import torch
 
 from app import cases, charts, ui
 from cbm.explanations import Explanation, class_weights, explain, nearest, smallest_flip
-from cbm.model import linear_head
 
 SHOWN = 10
 IMAGE, CLASS = "One image", "One class"
@@ -181,7 +180,7 @@ def separate(scene: ui.Scene, place: int, mixed: list[tuple[int, int, int]]) -> 
         st.info("No image outside the training split is mixed up with this class.", icon=":material/check:")
         return
     st.subheader("Mixed up with", anchor=False)
-    weight = linear_head(scene.model).weight
+    weight = scene.model.head.effects()
     train = scene.data.splits == "train"
     use = train if train.any() else ~train
     grid = st.grid(3, min_column_width=230, gap="medium")

@@ -14,6 +14,7 @@ from cbm.edits import DropConcept, Edit, MergeConcepts, PruneWeight, RenameConce
 from cbm.model import linear_head
 
 KINDS = ("Prune", "Weights", "Scale", "Rename", "Merge", "Drop")
+INFERRED = ("Drop", "Rename")  # what is left where scores are inferred together
 EVERY = "Every class"
 FIELDS = {
     "Prune": ("choose_concept", "prune_for", "renormalise"),
@@ -27,11 +28,20 @@ FIELDS = {
 
 def change(scene: Scene) -> tuple[Edit, ...]:
     """The controls for one kind of edit; what they would add to the script, nothing while they are incomplete."""
+    kinds = KINDS if scene.model.exact else INFERRED
     kind = st.segmented_control(
-        "Change", KINDS, default="Prune", required=True, key="change", bind="query-params", label_visibility="collapsed"
+        "Change",
+        kinds,
+        default=kinds[0],
+        required=True,
+        key="change",
+        bind="query-params",
+        label_visibility="collapsed",
     )
+    if not scene.model.exact:
+        st.caption("Its scores are inferred together: there are no weights to change. Intervene can hold a score.")
     forms = {"Prune": prune, "Weights": weights, "Scale": scale, "Rename": rename, "Merge": merge, "Drop": drop}
-    return forms[kind if kind in forms else "Prune"](scene)
+    return forms[kind if kind in kinds else kinds[0]](scene)
 
 
 def held(scene: Scene) -> str:

@@ -10,7 +10,6 @@ from app.ui.loaded import Scene, thumbnails
 from app.ui.pieces import chart, go_to, verdict_badge
 from app.ui.selection import select, selection
 from app.ui.text import escape, percent, plural
-from cbm.model import linear_head
 
 EVERY = "All"
 PER_STRIP = 8
@@ -154,7 +153,7 @@ def concept_choice(scene: Scene, label: str) -> str:
 
 def _influential(scene: Scene) -> str:
     """The concept that moves the logits most, over all classes and images."""
-    spread = scene.outcome.scores.std(0, unbiased=False) * linear_head(scene.model).weight.abs().sum(0)
+    spread = scene.outcome.scores.std(0, unbiased=False) * scene.model.head.effects().abs().sum(0)
     return scene.model.concepts[int(spread.argmax())]
 
 

@@ -54,6 +54,7 @@ MODULES = {
     "labelfree": "cbm.methods.labelfree",
     "sparse": "cbm.methods.sparse",
     "dncbm": "cbm.methods.dncbm",
+    "ecbm": "cbm.methods.ecbm",
 }
 
 

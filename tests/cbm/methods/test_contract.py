@@ -31,9 +31,9 @@ NAMES = list(MODULES)
 
 
 def quick(name: str) -> dict[str, int]:
-    """Two concepts a class and a few passes over the images are enough for the planted world, where a method counts them."""
+    """Two concepts a class and a few passes over the images are enough for the planted world, where a method counts them, and a small network."""
     known = {field.name for field in fields(method(name).config)}
-    return {option: value for option, value in {"nec": 2, "epochs": 12}.items() if option in known}
+    return {option: value for option, value in {"nec": 2, "epochs": 12, "hidden": 24}.items() if option in known}
 
 
 @pytest.fixture(scope="module")
