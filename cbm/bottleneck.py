@@ -183,7 +183,7 @@ class GatedBottleneck:
 
     def __call__(self, x: Float[Tensor, "n d"], clamp: Clamp | None = None) -> Float[Tensor, "n k"]:
         """Scores `[n k]`; raises as the linear bottleneck."""
-        _check_width(x, self.atoms)
+        check_width(x, self.atoms)
         readings = torch.addmm(self.offsets, x, self.atoms.T)
         scores = torch.addmm(self.bias, self.open(x) * readings, self.weight.T)
         return scores if clamp is None else torch.where(clamp.mask, clamp.values, scores)
