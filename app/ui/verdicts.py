@@ -219,7 +219,7 @@ def _rows(found: Found) -> "pd.DataFrame":
         grave = {"doubtful name": "exists", "unchecked": "exists", "wrong place": "located", "leaks": "leaked"}
         rows.append(
             (verdict["verdict"], verdict["concept"],
-             _value(verdict["exists"]), located.get("lift"), _value(verdict["used"]), _value(verdict["leaked"]),
+             _value(verdict["exists"]) if verdict["exists"]["answer"] != "unknown" else None, located.get("lift"), _value(verdict["used"]), _value(verdict["leaked"]),
              verdict[grave.get(verdict["verdict"], "used")]["why"])
         )  # fmt: skip
     order = {word: i for i, word in enumerate(VERDICTS)}

@@ -184,3 +184,13 @@ def test_many_curves_still_differ_without_colour():
     dashes = [line.line.dash for line in charts.curves(lines, axis="", across="").data]
 
     assert len(set(dashes)) == 5
+
+
+def test_curves_of_taken_away_concepts_differ_without_colour_and_controls_are_grey():
+    lines = dict.fromkeys("abcd", (1.0, 0.5, 0.1))
+
+    figure = charts.taken_away((0, 3, 9), lines, axis="probability", across="concepts", controls=["c", "d"])
+
+    assert [list(line.x) for line in figure.data] == [[0, 3, 9]] * 4
+    assert [line.line.color == charts.NEUTRAL for line in figure.data] == [False, False, True, True]
+    assert len({(line.line.color, line.line.dash) for line in figure.data}) == 4
