@@ -136,15 +136,15 @@ def gradients(
     missed = few.times(dictionary.decoder) + dictionary.centre - x
     down = missed * (2 / len(x))
     through = few.products(down, dictionary.decoder).plus(l1 / len(x))
-    order = few.by_columns()
+    turn = few.by_columns()
     total = through.column_sums()
     squared = missed.square().sum(1)
     return Step(
         losses=squared + l1 * few.row_sums(),
         missed=squared,
-        encoder=through.transposed_times(inside, order),
+        encoder=through.transposed_times(inside, turn),
         bias=total,
-        decoder=_across(few.transposed_times(down, order), dictionary.decoder),
+        decoder=_across(few.transposed_times(down, turn), dictionary.decoder),
         centre=down.sum(0) - total @ dictionary.encoder,  # added after decoding, taken off before encoding
         used=few.column_counts(),
     )

@@ -20,6 +20,15 @@ BLOCK = 8  # columns of which only the largest is looked at first
 
 
 @dataclass(frozen=True)
+class Turn:
+    """The entries of a `Sparse` column after column: which comes when, its row, and where each column starts."""
+
+    order: Int[Tensor, "m"]
+    rows: Int[Tensor, "m"]
+    starts: Int[Tensor, "h"]
+
+
+@dataclass(frozen=True)
 class Sparse:
     """Entries of a matrix that are not zero, row after row, in each row from left to right.
 
@@ -60,16 +69,16 @@ class Sparse:
         """Every entry and a number."""
         return replace(self, values=self.values + number) if number else self
 
-    def by_columns(self) -> Int[Tensor, "m"]:
+    def by_columns(self) -> Turn:
         """The order of the entries that goes column after column."""
-        return self.columns.argsort(stable=True)
+        order = self.columns.to(torch.int32).argsort(stable=True)
+        counts = self.column_counts()
+        return Turn(order, self.rows()[order], counts.cumsum(0) - counts)
 
-    def transposed_times(self, matrix: Float[Tensor, "n d"], order: Int[Tensor, "m"]) -> Float[Tensor, "h d"]:
-        """The product of the transposed matrix with another one; `order` as `by_columns` has it."""
-        ends = torch.cumsum(self.column_counts(), 0)
-        return embedding_bag(
-            self.rows()[order], matrix, offsets=ends - self.column_counts(), per_sample_weights=self.values[order], mode="sum"
-        )  # fmt: skip
+    def transposed_times(self, matrix: Float[Tensor, "n d"], turn: Turn) -> Float[Tensor, "h d"]:
+        """The product of the transposed matrix with another one; `turn` as `by_columns` has it."""
+        values = self.values[turn.order]
+        return embedding_bag(turn.rows, matrix, offsets=turn.starts, per_sample_weights=values, mode="sum")
 
     def rows(self) -> Int[Tensor, "m"]:
         """The row of each entry."""

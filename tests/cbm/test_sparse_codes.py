@@ -60,10 +60,10 @@ def test_many_codes_are_not_few():
 
 def test_products_are_those_of_the_whole_matrices():
     few, left, right = largest_of_rows(drawn(30, 64), 6), drawn(30, 11), drawn(64, 11)
-    codes, order = whole(few), few.by_columns()
+    codes, turn = whole(few), few.by_columns()
 
     assert torch.allclose(few.times(right), codes @ right, atol=1e-5)
-    assert torch.allclose(few.transposed_times(left, order), codes.T @ left, atol=1e-5)
+    assert torch.allclose(few.transposed_times(left, turn), codes.T @ left, atol=1e-5)
     assert torch.allclose(whole(few.products(left, right)), (left @ right.T) * (codes > 0), atol=1e-5)
     assert torch.allclose(few.row_sums(), codes.sum(1), atol=1e-5)
     assert torch.allclose(few.column_sums(), codes.sum(0), atol=1e-5)
