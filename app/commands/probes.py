@@ -77,7 +77,7 @@ def maps(
         scales[method] = _scale(value, data, method)
     if out is not None:
         write_bytes(out, sheet_png(found, encoder.preprocessing.frame(picture), scales=list(scales.values())))
-    maps = [m for row_ in found for m in row_]
+    maps = [one for made in found for one in made]
     columns = ("method", "concept", "score", "places", "rest")
     rows = [(m.method, m.concept, m.score, float(m.values.sum()), "" if m.rest is None else m.rest) for m in maps]
     shown = ", ".join(f"{scale:.3g} or more for {method}" for method, scale in scales.items())
