@@ -75,6 +75,9 @@ def test_a_curved_head_gets_the_same_answers_by_leaving_out(planted, model):
         def contributions(self, s, x, target):
             raise NotImplementedError("not asked for")
 
+        def effects(self):
+            raise NotImplementedError("not asked for")
+
     x = planted.training.x[:20]
     scores, typical, decided = model.scores(x), model.scores(planted.training.x).mean(0), model.predict(x)
     curved = replace(model, head=Plain())
