@@ -1,8 +1,9 @@
 """A training-free fix for a concept model in a new place: which concepts mislead there, and the edit that helps.
 
-A few labelled images a class from the new place show which concepts follow another pattern over the classes than at
-the source (`cbm.shift`) and push images towards wrong classes by it. Those are masked: put to their neutral value.
-Concepts that follow their pattern, only more faintly, can be amplified. Nothing is trained and no gradient is taken.
+A few labelled images a class from the new place show which concepts are misactivated there (`cbm.shift`): they rise in
+classes that should lack them, and push images towards wrong classes by it. Those are masked: put to their neutral
+value. Concepts that follow their pattern, only more faintly, are amplified. Every change must help the support images,
+whichever one of them is left out. Nothing is trained and no gradient is taken.
 
     source = source_statistics(model.scores(x), labels, len(model.classes))
     fix = find_fix(model, support_x, support_labels, source)
@@ -37,11 +38,24 @@ class FixConfig:
     """When a concept counts as misleading or faint, and what is done about it."""
 
     q: float = option(0.05, help="False discovery rate of the test whether a concept has moved.", low=1e-6, high=0.5)
+    mask_rise: float = option(
+        1 / 3,
+        help="A misactivated concept rises, where it should be absent, by this share of the way to its presence more "
+        "than it falls where it should be present; an under-activated one the other way round.",
+        low=0,
+        high=10,
+    )
     mask_agreement: float = option(
-        0.5, help="A misleading concept agrees with its source pattern by less than this correlation.", low=-1, high=1
+        0.5,
+        help="A concept that agrees with its source pattern by less than this correlation has another one.",
+        low=-1,
+        high=1,
+    )
+    mask_peak: float = option(
+        0.5, help="One of another pattern is misactivated if it rises by this share in some class.", low=0, high=10
     )
     most_masked: float = option(0.3, help="Largest share of the concepts to mask.", low=0, high=1)
-    amplify_from: int = option(8, help="Amplify faint concepts from this many images a class.", low=1)
+    amplify_from: int = option(4, help="Amplify faint concepts from this many images a class.", low=1)
     amplify_agreement: float = option(
         0.7, help="A faint concept agrees with its source pattern by at least this correlation.", low=-1, high=1
     )
@@ -57,8 +71,8 @@ class Verdict(Enum):
 
     STEADY = "as at the source"
     SHIFTED = "shifted"
-    MISLEADING = "misleading"
-    FAINT = "faint"
+    MISACTIVATED = "misactivated"
+    UNDER_ACTIVATED = "under-activated"
 
 
 @dataclass(frozen=True)
@@ -226,27 +240,36 @@ def _decide(
 ) -> tuple[Float64[np.ndarray, "k"], list[Verdict]]:
     """A gain and a verdict for each concept."""
     moved = shift.detected(config.q)
+    raised, lowered = shift.rise - np.maximum(shift.fall, 0), shift.fall - np.maximum(shift.rise, 0)
     other = (shift.agreement < config.mask_agreement) | (shift.slope <= 0)
-    misleading = moved & other & (confusion > 0)
-    same = (shift.agreement >= config.amplify_agreement) & (shift.slope > 0)
-    certain = 1 - shift.slope > 2 * shift.slope_error
-    faint = ~misleading & same & certain & (shift.slope < config.amplify_slope)
+    misactivated = moved & ((raised >= config.mask_rise) | (other & (shift.peak >= config.mask_peak)))
+    faint = _faint(shift, config) & ~misactivated
+    under = ~misactivated & (faint | moved & (lowered >= config.mask_rise))
     gains = np.ones(len(confusion))
-    most = int(config.most_masked * len(gains))
-    for k in sorted(np.flatnonzero(misleading), key=lambda k: -confusion[k])[:most]:
+    candidates = np.flatnonzero(misactivated & (confusion > 0))
+    for k in sorted(candidates, key=lambda k: -confusion[k])[: int(config.most_masked * len(gains))]:
         gains = _accepted(support, gains, int(k), 0.0, config)
     counts = np.bincount(support.labels)
     if counts[counts > 0].min() >= config.amplify_from:
         for k in np.flatnonzero(faint):
             gains = _accepted(support, gains, int(k), min(1 / float(shift.slope[k]), config.most_gain), config)
-    return gains, [_verdict(*flags) for flags in zip(misleading.tolist(), faint.tolist(), moved.tolist(), strict=True)]
+    return gains, [
+        _verdict(*flags) for flags in zip(misactivated.tolist(), under.tolist(), moved.tolist(), strict=True)
+    ]
 
 
-def _verdict(misleading: bool, faint: bool, moved: bool) -> Verdict:
-    if misleading:
-        return Verdict.MISLEADING
-    if faint:
-        return Verdict.FAINT
+def _faint(shift: Shift, config: FixConfig) -> np.ndarray:
+    """Which concepts follow their source pattern, but certainly less strongly, `[k]`."""
+    same = (shift.agreement >= config.amplify_agreement) & (shift.slope > 0)
+    certain = 1 - shift.slope > 2 * shift.slope_error
+    return same & certain & (shift.slope < config.amplify_slope)
+
+
+def _verdict(misactivated: bool, under: bool, moved: bool) -> Verdict:
+    if misactivated:
+        return Verdict.MISACTIVATED
+    if under:
+        return Verdict.UNDER_ACTIVATED
     return Verdict.SHIFTED if moved else Verdict.STEADY
 
 

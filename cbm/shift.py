@@ -63,6 +63,8 @@ class Shift:
     rise, fall
         How far the mean rises in the classes below the neutral score, and falls in those above it, as shares of the
         distance between the two at the source; 0 where there is no such distance.
+    peak
+        The largest rise of a class mean, in units of the same distance, or of the spread where that is larger.
     """
 
     deviation: Float64[np.ndarray, "k"]
@@ -73,6 +75,7 @@ class Shift:
     separability: Float64[np.ndarray, "k"]
     rise: Float64[np.ndarray, "k"]
     fall: Float64[np.ndarray, "k"]
+    peak: Float64[np.ndarray, "k"]
 
     def detected(self, q: float) -> np.ndarray:
         """Which concepts have moved, at false discovery rate `q` (Benjamini and Hochberg 1995), `[k]`."""
@@ -124,6 +127,7 @@ def measure_shift(scores: Float[Tensor, "n k"], labels: Int[Tensor, "n"], source
     high = pattern > 0
     distance = _mean(old, high) - _mean(old, ~high)
     apart = steady & (distance > SMALLEST)
+    share = np.where(apart, (new - old) / np.where(apart, distance, 1.0), 0.0)
     lengths = np.sqrt(energy * (seen**2).sum(0))
     return Shift(
         deviation=deviation,
@@ -134,8 +138,9 @@ def measure_shift(scores: Float[Tensor, "n k"], labels: Int[Tensor, "n"], source
             lengths > SMALLEST, (pattern * seen).sum(0) / np.where(lengths > SMALLEST, lengths, 1.0), 0.0
         ),
         separability=np.where(flat, 0.0, pattern.std(0) / np.sqrt(variance)),
-        rise=np.where(apart, _mean(new - old, ~high) / np.where(apart, distance, 1.0), 0.0),
-        fall=np.where(apart, _mean(old - new, high) / np.where(apart, distance, 1.0), 0.0),
+        rise=_mean(share, ~high),
+        fall=_mean(-share, high),
+        peak=np.where(flat, 0.0, (new - old).max(0) / np.maximum(np.where(apart, distance, 0.0), np.sqrt(variance))),
     )
 
 

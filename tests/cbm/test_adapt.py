@@ -89,13 +89,13 @@ def outcomes(per_class, *, shifted, seeds=25):
 
 
 def test_four_images_a_class_find_the_confounders_and_bring_back_the_accuracy():
-    gain, recall, false, amplified, _ = outcomes(4, shifted=True).T
+    gain, recall, false, _, wrong = outcomes(4, shifted=True).T
 
     assert gain.mean() >= 8
     assert gain.min() >= -1.5
     assert recall.mean() >= 0.6
     assert false.mean() <= 0.3
-    assert not amplified.any()  # off below eight images a class
+    assert wrong.mean() <= 0.1  # other concepts amplified
 
 
 def test_confounders_stand_out_before_anything_else():
@@ -196,7 +196,7 @@ def test_showing_every_image_twice_changes_no_profile():
     x, y = world.draw(4)
     once, twice = measure_shift(x, y, world.source), measure_shift(x.repeat(2, 1), y.repeat(2), world.source)
 
-    for name in ("slope", "agreement", "rise", "fall"):
+    for name in ("slope", "agreement", "rise", "fall", "peak"):
         np.testing.assert_allclose(getattr(once, name), getattr(twice, name), atol=1e-12)
 
 
@@ -207,6 +207,22 @@ def test_rise_and_fall_say_which_side_of_a_concept_has_moved():
 
     assert float(shift.rise[0]) == pytest.approx(0.5)  # absent: from -1 to 0 of a distance of 2
     assert float(shift.fall[0]) == pytest.approx(0.25)  # present: from 1 to 0.5
+    assert float(shift.peak[0]) == pytest.approx(0.5)
+
+
+def test_a_concept_that_rises_where_it_should_be_absent_is_misactivated_though_its_pattern_stays():
+    """Present in the first two classes; elsewhere it rises half of the way, so its pattern agrees as before."""
+    world = planted(5)
+    k = 3
+    means = world.source.means.copy()
+    means[:, k] = [3.0, 3.0, -3.0, -3.0, -3.0]
+    source = replace(world.source, means=means, spread=np.where(np.arange(CONCEPTS) == k, 1.0, world.source.spread))
+    x, y = world.draw(4, shifted=False)
+    for here, verdict in (([3.0, 3.0, 0, 0, 0], Verdict.MISACTIVATED), ([0.0, 0, -3, -3, -3], Verdict.UNDER_ACTIVATED)):
+        x[:, k] = torch.tensor(here)[y] + 0.1 * torch.tensor(world.rng.normal(size=len(y))).float()
+        found = find_fix(world.model, x, y, source).evidence[k]
+        assert found.agreement > 0.99
+        assert found.verdict is verdict
 
 
 def test_a_confounder_that_follows_its_old_pattern_faintly_is_not_amplified():
@@ -220,18 +236,22 @@ def test_a_confounder_that_follows_its_old_pattern_faintly_is_not_amplified():
     evidence = find_fix(world.model, *support, world.source).evidence[k]
 
     assert evidence.gain <= 1
-    assert evidence.verdict is not Verdict.FAINT
+    assert evidence.verdict is not Verdict.UNDER_ACTIVATED
 
 
 def test_the_gate_keeps_the_source_and_opens_for_the_new_place():
-    world = planted(0)
-    support, target, held = world.draw(8), world.draw(200), world.draw(200, shifted=False)
-    fix = find_fix(world.model, *support, world.source)
-    changed = np.array([k for k, e in enumerate(fix.evidence) if e.gain != 1])
-    gate = fit_gate(changed, *support, world.train, world.source)
+    opened = []
+    for seed in range(6):
+        world = planted(seed)
+        support, target, held = world.draw(8), world.draw(200), world.draw(200, shifted=False)
+        fix = find_fix(world.model, *support, world.source)
+        changed = np.array([k for k, e in enumerate(fix.evidence) if e.gain != 1])
+        gate = fit_gate(changed, *support, world.train, world.source)
+        opened.append((gate.opens(held[0]).mean(), gate.opens(target[0]).mean()))
+    source, there = np.mean(opened, axis=0)
 
-    assert gate.opens(held[0]).mean() <= 0.03
-    assert gate.opens(target[0]).mean() >= 3 * gate.opens(held[0]).mean() + 0.1
+    assert source <= 0.02
+    assert there >= 5 * source
 
 
 def test_a_class_that_is_missing_from_the_support_does_no_harm():
