@@ -52,7 +52,7 @@ def clickable(
         x=[places[name][0] + 0.5 for name in names],
         y=[places[name][1] + 0.5 for name in names],
         mode="markers",
-        marker={"symbol": "square", "size": max(8, 0.8 * height / high), "opacity": HIDDEN, "color": NEUTRAL},
+        marker={"symbol": "square", "size": max(8, 0.95 * height / high), "opacity": HIDDEN, "color": NEUTRAL},
         customdata=names,
         hovertext=[hover(name, told[name], "") if name in told else label(name) for name in names],
         hoverinfo="text",
@@ -130,6 +130,7 @@ def pruning(
         go.Scatter(
             x=[*removed, *reversed(removed)],
             y=[*(low for low, _ in band), *(high for _, high in reversed(band))],
+            mode="lines",
             fill="toself",
             fillcolor=FAINT,
             line={"width": 0},

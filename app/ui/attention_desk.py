@@ -228,7 +228,8 @@ def _places(scene: Scene, seen: "Look", frame: "Image") -> None:
     names = [[f"row {r + 1}, column {c + 1}" for c in range(x)] for r in range(y)]
     flow = seen.rollout()
     top = divmod(int(flow.argmax()), x)
-    chosen = st.session_state.get("place", names[top[0]][top[1]])
+    usual = names[top[0]][top[1]]
+    chosen = st.session_state.get("place", st.query_params.get("place", usual))
     picture, told = beside(2, 3, narrowest=110)
     with picture:
         st.markdown("**Click a place**")
@@ -251,7 +252,7 @@ def _cell(frame: "Image", y: int, x: int) -> float:
 def _concepts_at(scene: Scene, place: str, places: list[str]) -> None:
     """What one place adds to the scores of concepts."""
     st.session_state["place"] = place if place in places else places[0]
-    st.selectbox("Concepts of the place in", places, key="place", width=280)
+    st.selectbox("Concepts of the place in", places, key="place", bind="query-params", width=280)
     try:
         values = place_values(scene, places.index(st.session_state["place"]))
     except PellucidError as error:

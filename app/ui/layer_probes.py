@@ -115,7 +115,7 @@ def where(scene: Scene, found: Mapping[str, Any]) -> None:
         with side:
             st.image(
                 head_png(values, frame, scale=most),
-                width="stretch",
+                width=320,
                 alt=f"What {title}, most in row {y + 1}, column {x + 1}",
             )
             st.caption(f"What {title}; full colour at {most:.2g}.")

@@ -194,3 +194,35 @@ def test_curves_of_taken_away_concepts_differ_without_colour_and_controls_are_gr
     assert [list(line.x) for line in figure.data] == [[0, 3, 9]] * 4
     assert [line.line.color == charts.NEUTRAL for line in figure.data] == [False, False, True, True]
     assert len({(line.line.color, line.line.dash) for line in figure.data}) == 4
+
+
+def test_a_click_on_a_cell_returns_its_name_and_closed_heads_are_crossed():
+    figure = charts.clickable(
+        b"png", [["1.1", "1.2"], ["2.1", "2.2"]], height=200, chosen="2.1", crossed=["1.2"], told={"1.1": HOSTILE}
+    )
+
+    (squares,) = figure.data
+    assert list(squares.customdata) == ["1.1", "1.2", "2.1", "2.2"]
+    assert (squares.x[2], squares.y[2]) == (0.5, 1.5)
+    assert 0 < squares.marker.opacity < 0.1  # a fully transparent one takes no clicks
+    assert [shape.type for shape in figure.layout.shapes] == ["line", "line", "rect"]
+    assert figure.layout.shapes[2].y0 == 1
+    assert figure.layout.images[0].source == "data:image/png;base64,cG5n"
+
+
+def test_the_first_layer_is_on_top_and_every_head_has_its_number():
+    figure = charts.head_values([[0.1, 0.2], [0.3, 0.4]], title="entropy")
+
+    assert figure.layout.yaxis.autorange == "reversed"
+    assert [list(row) for row in figure.data[0].z] == [[0.1, 0.2], [0.3, 0.4]]
+
+
+def test_pruning_curves_have_the_band_of_the_random_orders():
+    figure = charts.pruning(
+        [0, 5], {"gates": [1.0, 0.9], "random": [1.0, 0.6]}, [(1.0, 1.0), (0.5, 0.7)], band_of="random", axis="cosine"
+    )
+
+    band, gates, random = figure.data
+    assert list(band.y) == [1.0, 0.5, 0.7, 1.0]
+    assert (gates.name, random.name) == ("gates", "random")
+    assert random.line.color == charts.NEUTRAL
