@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from probes.attentive import train_attentive as train_attentive
     from probes.calibration import reliability as reliability
     from probes.comparison import compare as compare
+    from probes.conditionals import conditional_probabilities as conditional_probabilities
     from probes.corrections import true_scores as true_scores
     from probes.effective_concepts import nec_curve as nec_curve
     from probes.head_effects import effects_of_heads as effects_of_heads
@@ -57,6 +58,7 @@ _HOME = {
     "examine": "trust",
     "pointing_game": "localisation",
     "relevance_mass": "localisation",
+    "conditional_probabilities": "conditionals",
     "true_scores": "corrections",
     "intervention_curve": "interventions",
     "ask_next": "interventions",

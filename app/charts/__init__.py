@@ -12,6 +12,7 @@ from app.charts.flows import confusion, sankey, sankey_nodes
 from app.charts.frame import LOWERS, MINUS, NEUTRAL, RAISES, label, signed, spoken
 from app.charts.heads import clickable, head_values, layer_probes, pruning
 from app.charts.series import lines, rows_of_dots
+from app.charts.tables import probabilities
 from app.charts.training import training
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "label",
     "layer_probes",
     "lines",
+    "probabilities",
     "pruning",
     "rows_of_dots",
     "sankey",

@@ -4,6 +4,7 @@ import streamlit as st
 import torch
 
 from app import charts, store, ui
+from app.ui.conditional_tables import conditional_tables, has_joint
 from app.ui.many_images import TYPICAL, answers, many_images
 from cbm.bottleneck import Clamp, clamp_of
 from cbm.edits import SetScore
@@ -14,7 +15,8 @@ from probes.interventions import Question, ask_next
 
 SHOWN, CLASSES, QUESTIONS = 8, 6, 3
 SLIGHT = 0.001  # expected change of a probability that is not worth a question
-IMAGE, MANY = "One image", "Many images"
+IMAGE, MANY, GENERAL = "One image", "Many images", "Conditionals"
+LEAST, FOLLOWED = 0.01, 8  # a probability that moved by less is not worth a line; lines shown
 
 
 @st.fragment
@@ -26,6 +28,7 @@ def desk(scene: ui.Scene) -> None:
     looks, moves = ui.beside(2, 3, narrowest=140)
     with moves:
         ask(scene, image, moved)
+        followed(scene, moved)
         sliders(scene, image, moved)
     with looks:
         consequences(scene, image, moved)
@@ -70,6 +73,25 @@ def consequences(scene: ui.Scene, image: str, moved: dict[str, float]) -> None:
         ui.verdict_badge(classes[new] == label, label)
     show_classes(scene, before, after)
     flips(classes, before, after)
+
+
+def followed(scene: ui.Scene, moved: dict[str, float]) -> None:
+    """The concepts that moved although nobody touched them; only a model that infers its scores has any."""
+    if not moved or not has_joint(scene):
+        return
+    before = scene.outcome.scores[scene.image]
+    after = scene.model.scores(scene.data.x[scene.image][None], clamp(scene, moved))[0]
+    rows = sorted(
+        zip(scene.model.concepts, before.tolist(), after.tolist(), strict=True), key=lambda r: -abs(r[2] - r[1])
+    )
+    shown = [row for row in rows if row[0] not in moved and abs(row[2] - row[1]) >= LEAST][:FOLLOWED]
+    with st.container(border=True, gap="xsmall"):
+        st.markdown("**Moved with your changes**", help="Inferred again: what depends on the concepts that you set")
+        if not shown:
+            st.caption("No other concept depends on your changes by as much as 1 % here; the image shows them well.")
+        for name, old, new in shown:
+            arrow = ":material/arrow_upward:" if new > old else ":material/arrow_downward:"
+            st.markdown(f"{arrow} {ui.escape(name)} :gray[{ui.percent(old)} to {ui.percent(new)}]")
 
 
 def show_classes(scene: ui.Scene, before: torch.Tensor, after: torch.Tensor) -> None:
@@ -216,6 +238,8 @@ def slider(scene: ui.Scene, image: str, name: str, moved: dict[str, float]) -> N
 def limits(scene: ui.Scene, k: int) -> tuple[float, float, float]:
     """Range of a concept's slider, 98 % of what occurs and the model's own value, and the training mean."""
     model, ranges = float(scene.outcome.scores[scene.image, k]), scene.ranges
+    if has_joint(scene):  # a probability
+        return 0.0, 1.0, round(float(ranges.mean[k]), 4)
     low, high = min(float(ranges.low[k]), model), max(float(ranges.high[k]), model)
     return low, high, round(min(max(float(ranges.mean[k]), low), high), 4) + 0.0  # no minus before a zero
 
@@ -263,6 +287,12 @@ def header(scene: ui.Scene, view: str) -> None:
         )  # fmt: skip
         return
     image = scene.data.ids[scene.image]
+    if view == GENERAL:
+        asked = ui.script(
+            scene, "from probes import conditional_probabilities", "conditional_probabilities(model, images)"
+        )
+        ui.header("Intervene", lead, python=asked)
+        return
     moved = known_draft(scene, image)
     ui.header(
         "Intervene",
@@ -281,13 +311,15 @@ scene = ui.scene()
 heading = st.container()
 ui.need_concepts(scene)
 view = st.segmented_control(
-    "What to change", [IMAGE, MANY], default=IMAGE, required=True, key="scope", bind="query-params",
+    "What to change", [IMAGE, MANY, *([GENERAL] if has_joint(scene) else [])], default=IMAGE, required=True, key="scope", bind="query-params",
     label_visibility="collapsed",
 )  # fmt: skip
 with heading:
     header(scene, str(view))
 if view == MANY:
     many_images(scene)
+elif view == GENERAL:
+    conditional_tables(scene)
 else:
     ui.browse(scene)
     st.space("xsmall")
