@@ -89,7 +89,7 @@ def _names(encoder: "Encoder", model: "ConceptModel") -> Any:
     """The text embedding of each concept's name, `[k d]`, where the encoder reads text."""
     from cbm.encoders import TextEncoder
     from cbm.sources import bank_from_texts
-    from probes.verdicts import plain_name
+    from probes.naming import plain_name
 
     if not isinstance(encoder, TextEncoder):
         return None
@@ -104,8 +104,8 @@ def _places(
 ) -> "tuple[dict[str, Place], str]":
     """Where the concepts' maps lie, or why that cannot be said."""
     from cbm.concept_parts import parts_file, read_parts
+    from probes.naming import plain_name
     from probes.parts import MaskedImage, places
-    from probes.verdicts import plain_name
 
     images = store.dataset(ws, dataset)
     file = parts_file(images)

@@ -18,7 +18,9 @@ from app.settings import Settings
 from app.workspace import open_workspace
 from cbm.ranking import auroc
 from cbm.sources import bank_from_texts
-from probes.verdicts import Finding, existence, leaks
+from probes.naming import existence
+from probes.rules import Finding
+from probes.verdicts import leaks
 
 FALSE, BANK = 10, 50
 

@@ -20,9 +20,11 @@ from cbm.training_set import TrainingSet
 from probes.faithfulness import Faithfulness, Use, faithfulness_curves, uses
 from probes.intervals import Estimate, exact
 from probes.leakage import completeness
+from probes.naming import existence
 from probes.parts import Place
+from probes.rules import RULES, Rules
 from probes.trust_figures import MEASURES, Figure, Subject, add_controls, mean_place, subject_of
-from probes.verdicts import RULES, VERDICTS, Rules, Verdict, existence, leaks, locations, usage
+from probes.verdicts import VERDICTS, Verdict, leaks, locations, usage
 
 
 @dataclass(frozen=True)

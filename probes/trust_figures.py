@@ -18,9 +18,9 @@ from probes.importance import cem, cgim, class_frequency
 from probes.information import entropy, information_in_bottleneck, passed_at_most, passed_information
 from probes.intervals import Estimate, bootstrap, exact
 from probes.leakage import extra_bits, interconcept_leakage, oracle_impurity, task_leakage
+from probes.naming import annotated_columns
 from probes.parts import Place
 from probes.tables import accuracy_of, decide
-from probes.verdicts import annotated_columns
 
 MOST_PAIRS = 120  # concepts up to which all pairs are looked at
 TOP = 5  # most important concepts of an image, for CEM-existence

@@ -6,8 +6,10 @@ import torch
 from probes.faithfulness import Use
 from probes.intervals import Estimate
 from probes.localisation import Localisation
+from probes.naming import existence, name_agreement
 from probes.parts import Place
-from probes.verdicts import Finding, Rules, Verdict, existence, holm, leaks, locations, name_agreement, usage
+from probes.rules import Finding, Rules, holm
+from probes.verdicts import Verdict, leaks, locations, usage
 
 N, K, C, D = 800, 50, 20, 96
 NAMES = tuple(f"concept {i}" for i in range(K))
