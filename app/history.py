@@ -25,6 +25,7 @@ from cbm.errors import StoreError, unknown
 if TYPE_CHECKING:
     from cbm.edits import Edit
     from cbm.model import ConceptModel
+    from cbm.replay import Conflict
 
 MAIN = "main"
 
@@ -182,6 +183,36 @@ def diff(left: "Sequence[Edit]", right: "Sequence[Edit]") -> Diff:
     while same < min(len(left), len(right)) and left[same] == right[same]:
         same += 1
     return Diff(tuple(left[:same]), tuple(left[same:]), tuple(right[same:]))
+
+
+def bring_over(
+    ws: Workspace, model: str, source: str, *, into: str = MAIN, expect_version: int | None = None
+) -> "tuple[History, tuple[Conflict, ...]]":
+    """Add the edits of one branch to another of the same model, as far as they do not contradict it.
+
+    Returns
+    -------
+    The branch `into` afterwards, and the conflicts, whose edits were left where they are.
+
+    Raises
+    ------
+    UnknownName
+        If there is no such model or branch.
+    StaleEdit
+        As `append`.
+    """
+    from cbm.edits import apply
+    from cbm.replay import brought_over, conflicts, replay
+
+    here = history(ws, model, into)
+    parted = diff(here.edits, history(ws, model, source).edits)
+    edited = apply(base_model(ws, model), here.edits)
+    fitting = replay(edited, brought_over(parted.left, parted.right)).edits
+    if fitting:
+        here = append(
+            ws, model, fitting, branch=into, expect_version=here.version if expect_version is None else expect_version
+        )
+    return here, conflicts(parted.left, parted.right)
 
 
 def base_model(ws: Workspace, name: str) -> "ConceptModel":

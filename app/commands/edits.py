@@ -21,7 +21,7 @@ def register(main: click.Group) -> None:
 
 @click.group()
 def edit() -> None:
-    """Edits of a model: apply, log, undo, redo, diff."""
+    """Edits of a model: apply, log, undo, redo, diff, merge, replay."""
 
 
 @command(edit, "apply")
@@ -119,15 +119,77 @@ def diff(call: Call, left: str, right: str) -> None:
     """
     from app import store
     from cbm.edits import describe, to_json
+    from cbm.replay import conflicts
 
     pair = [store.history(call.ws, *reference(name)) for name in (left, right)]
     found = store.diff(pair[0].edits, pair[1].edits)
     parts = {"common": found.common, "left": found.left, "right": found.right}
     value: dict[str, Any] = {name: [to_json(edit) for edit in edits] for name, edits in parts.items()}
     value["same_base"] = len({store.model_row(call.ws, h.model).fingerprint for h in pair}) == 1
+    opposed = conflicts(found.left, found.right)
+    value["conflicts"] = [str(conflict) for conflict in opposed]
     lines = [f"{len(found.common)} edits in common" + ("" if value["same_base"] else "; the base models differ")]
     lines += [f"only {left}: {describe(edit)}" for edit in found.left]
     lines += [f"only {right}: {describe(edit)}" for edit in found.right]
+    call.answer(value, lines + [f"conflict: {conflict}" for conflict in opposed])
+
+
+@command(edit, "merge")
+@click.argument("source", metavar="MODEL@BRANCH")
+@click.option("--into", default="main", show_default=True, help="The branch that gets the edits.")
+@click.option("--dry-run", is_flag=True, help="Say what would be brought over and store nothing.")
+def merge(call: Call, source: str, into: str, dry_run: bool) -> None:
+    """Bring the edits of one branch over to another, as far as they do not contradict it.
+
+    \b
+    Example:
+      pellucid edit merge birds-posthoc@careful --into main --dry-run
+    """
+    from app import store
+    from cbm.edits import describe, to_json
+    from cbm.replay import brought_over, conflicts
+
+    model, branch = reference(source)
+    here = store.history(call.ws, model, into)
+    parted = store.diff(here.edits, store.history(call.ws, model, branch).edits)
+    over, opposed = brought_over(parted.left, parted.right), conflicts(parted.left, parted.right)
+    if not dry_run:
+        here, opposed = store.bring_over(call.ws, model, branch, into=into, expect_version=here.version)
+    value: dict[str, Any] = {"model": model, "from": branch, "into": into, "stored": not dry_run}
+    value |= {"edits": [to_json(edit) for edit in over], "conflicts": [str(conflict) for conflict in opposed]}
+    lines = [f"{len(over)} edits {'would come' if dry_run else 'came'} over from {branch} to {into}"]
+    lines += [f"  {describe(edit)}" for edit in over] + [f"conflict: {conflict}" for conflict in opposed]
+    call.answer({**value, "version": here.version}, lines)
+
+
+@command(edit, "replay")
+@click.argument("source")
+@click.argument("target")
+@click.option("--dry-run", is_flag=True, help="Say what applies and store nothing.")
+def replay(call: Call, source: str, target: str, dry_run: bool) -> None:
+    """Apply the edits of one model to another, for example one that was trained again, and say what no longer applies.
+
+    \b
+    Example:
+      pellucid edit replay birds-posthoc birds-posthoc-hybrid --dry-run
+    """
+    from app import store
+    from cbm.edits import describe, to_json
+    from cbm.replay import replay
+
+    there = store.history(call.ws, *reference(source))
+    model, branch = reference(target)
+    before = store.history(call.ws, model, branch)
+    found = replay(store.model(call.ws, model, branch=branch), there.edits)
+    if found.edits and not dry_run:
+        before = store.append(call.ws, model, found.edits, branch=branch, expect_version=before.version)
+    steps = [{"edit": to_json(step.edit), "fate": step.fate.value, "reason": step.reason} for step in found.steps]
+    value = {"from": source, "to": target, "stored": not dry_run, "steps": steps, "version": before.version}
+    lines = [f"{len(found.edits)} of {len(found.steps)} edits apply to {target}"]
+    lines += [
+        f"{step.fate.value}: {describe(step.edit)}" + (f" ({step.reason})" if step.reason else "")
+        for step in found.steps
+    ]
     call.answer(value, lines)
 
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 from app import charts, store, ui
 from app.history import MAIN
+from app.ui import branching
 from app.ui.edit_form import change, held
 from cbm.edits import Edit, describe, to_json
 from cbm.errors import PellucidError, UsageError
@@ -131,11 +132,9 @@ def toolbar(scene: ui.Scene) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         ui.undo_redo(scene)
         with st.popover("Branch", icon=":material/fork_right:"):
-            st.markdown(
-                "A branch is another list of edits for the same model. It starts with the edits that count here."
-            )
-            name = st.text_input("Name of the branch", key="branch_name", max_chars=60)
-            st.button("Start the branch", key="branch", disabled=not name.strip(), on_click=branch, args=(scene,))
+            branching.branches(scene)
+        with st.popover("From another model", icon=":material/replay:"):
+            branching.from_model(scene)
         with st.popover("Guard", icon=":material/shield:"):
             st.number_input(
                 "Warn when validation accuracy falls by more than (points)", 0.0, 100.0, 1.0, 0.5, key="guard",
@@ -143,14 +142,6 @@ def toolbar(scene: ui.Scene) -> None:
             )  # fmt: skip
         if past.branch != MAIN:
             st.badge(f"branch {ui.badge(past.branch)}", icon=":material/fork_right:", color="gray")
-
-
-@ui.callback
-def branch(scene: ui.Scene) -> None:
-    """Start a branch and go to it."""
-    name = st.session_state["branch_name"].strip()
-    store.new_branch(scene.ws, scene.row.name, name, source=scene.history.branch)
-    ui.select(version=name)
 
 
 def script(scene: ui.Scene) -> None:

@@ -437,3 +437,21 @@ def test_where_words_come_from_is_said_without_contradiction(home, tmp_path):
         assert code == 2, refused
         assert refused["error"]["hint"]
     assert run(home, *build, "--from", "sentences")[0] == 2
+
+
+def test_edits_go_from_branch_to_branch_and_from_model_to_model(home, tmp_path):
+    script = tmp_path / "edits.json"
+    script.write_text('[{"kind": "ScaleScore", "concept": "bluish", "factor": 2.0}]')
+    done(home, "edit", "apply", "tinted", "--script", script, "--name", "first")
+    done(home, "edit", "apply", "tinted", "--script", script, "--name", "second")
+    script.write_text('[{"kind": "PruneWeight", "concept": "bluish"}, {"kind": "DropConcept", "concept": "reddish"}]')
+    done(home, "edit", "apply", "first", "--script", script)
+
+    looked = done(home, "edit", "replay", "first", "second", "--dry-run")
+    replayed = done(home, "edit", "replay", "first", "second")
+
+    assert looked["stored"] is False
+    assert [step["fate"] for step in replayed["steps"]] == ["applied", "applied", "applied"]
+    assert len(done(home, "edit", "log", "second")["edits"]) == 4
+    merged = done(home, "edit", "merge", "second@main", "--dry-run")
+    assert (merged["edits"], merged["conflicts"]) == ([], [])

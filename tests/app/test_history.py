@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from app import store
-from app.history import StaleEdit, append, diff, history, new_branch, redo, undo
+from app.history import StaleEdit, append, bring_over, diff, history, new_branch, redo, undo
 from app.workspace import Workspace, open_workspace
 from cbm.edits import DropConcept, RenameConcept, ScaleScore, SetScore, SetWeight
 from cbm.errors import StoreError, UnknownName
@@ -155,3 +155,25 @@ def test_branch_names_are_unique_and_main_stays(filled: Workspace) -> None:
     store.delete_branch(filled, "animals", "careful")
     with pytest.raises(UnknownName, match="careful"):
         history(filled, "animals", "careful")
+
+
+def test_a_branch_is_brought_over_once(filled: Workspace) -> None:
+    new_branch(filled, "animals", "careful")
+    append(filled, "animals", [A])
+    append(filled, "animals", [B], branch="careful")
+
+    first, opposed = bring_over(filled, "animals", "careful")
+    again, _ = bring_over(filled, "animals", "careful")
+
+    assert (first.edits, opposed) == ((A, B), ())
+    assert again == first
+
+
+def test_bringing_over_after_an_unseen_undo_is_stale(filled: Workspace) -> None:
+    new_branch(filled, "animals", "careful")
+    append(filled, "animals", [B], branch="careful")
+    seen = append(filled, "animals", [A])
+    undo(filled, "animals")
+
+    with pytest.raises(StaleEdit):
+        bring_over(filled, "animals", "careful", expect_version=seen.version)

@@ -1,12 +1,14 @@
 """The screen Edit: what a change does is seen before it is saved, and every change can be taken back."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from streamlit.testing.v1 import AppTest
 
 from app import store
 from app.workspace import Workspace
-from cbm.edits import DropConcept, MergeConcepts, PruneWeight, RenameConcept, ScaleScore
+from cbm.edits import DropConcept, MergeConcepts, PruneWeight, RenameConcept, ScaleScore, apply
+from cbm.model import Recipe
 
 Open, Words = Callable[..., AppTest], Callable[[AppTest], str]
 
@@ -101,3 +103,34 @@ def test_a_branch_starts_with_the_edits_that_count(open_screen: Open, shore: Wor
 
     assert page.query_params["version"] == "careful"
     assert store.history(shore, "shore-posthoc", "careful").edits == (PruneWeight("water"),)
+
+
+def test_edits_of_another_branch_are_brought_over_and_conflicts_stay_there(
+    open_screen: Open, shore: Workspace, words: Words
+) -> None:
+    store.new_branch(shore, "shore-posthoc", "careful")
+    store.append(shore, "shore-posthoc", [RenameConcept("water", "sea")])
+    store.append(shore, "shore-posthoc", [PruneWeight("water"), ScaleScore("small", 2.0)], branch="careful")
+
+    page = open_screen("edit")
+    assert "Stays there: “water”: Rename “water” to “sea”, but prune “water”" in words(page).replace("\\", "")
+    page.button(key="bring_over").click().run()
+
+    assert not page.exception
+    assert store.history(shore, "shore-posthoc").edits == (RenameConcept("water", "sea"), ScaleScore("small", 2.0))
+    assert store.history(shore, "shore-posthoc", "careful").edits[0] == PruneWeight("water")
+
+
+def test_the_edits_of_another_model_are_applied_as_far_as_they_fit(
+    open_screen: Open, shore: Workspace, words: Words
+) -> None:
+    again = replace(store.base_model(shore, "shore-posthoc"), recipe=Recipe("posthoc", encoder_id="test:shore"))
+    store.add_model(shore, "again", apply(again, [RenameConcept("small", "tiny")]), dataset="shore")
+    store.append(shore, "shore-posthoc", [PruneWeight("water"), ScaleScore("small", 2.0)])
+
+    page = open_screen("edit", model="again")
+    assert "no longer applies: there is no concept named 'small'" in words(page).replace("\\", "")
+    page.button(key="replay").click().run()
+
+    assert not page.exception
+    assert store.history(shore, "again").edits == (PruneWeight("water"),)
