@@ -15,7 +15,7 @@ from torch import Tensor
 from cbm.energy import Energies, class_loss, concept_loss, initial, known_loss, perturbed
 from cbm.energy_parts import EnergyBottleneck, parts_of
 from cbm.mean_field import Coupling, mean_field
-from cbm.progress import OnProgress, silent
+from cbm.progress import OnProgress, Reading, silent
 from cbm.training_set import TrainingSet
 
 FEWEST = 16  # images a step, and steps an epoch, where there are few images
@@ -85,7 +85,8 @@ def train_energies(
     schedule = torch.optim.lr_scheduler.OneCycleLR(adam, config.rate, total_steps=steps, pct_start=0.1)
     best, kept = torch.inf, (energies, weights)
     for epoch in range(config.epochs):
-        on_progress(0.9 * epoch / config.epochs, f"epoch {epoch + 1} of {config.epochs}")
+        told = {"loss/best on held-out": float(best)}
+        on_progress(0.9 * epoch / config.epochs, Reading(f"epoch {epoch + 1} of {config.epochs}", **told))
         for batch in _batches(images, size, generator):
             adam.zero_grad()
             loss = _loss(energies, weights, batch, usual, config.joint, generator)

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from cbm import sparse_losses
 from cbm.gates import annealed, divergence, sampled_gates
-from cbm.progress import OnProgress, silent
+from cbm.progress import OnProgress, Reading, silent
 
 Loss = Literal["gumbel", "l1", "contrastive", "similarity", "dense", "paper_diagonal", "reference_mean"]
 Reads = Literal["own", "all"]
@@ -158,6 +158,7 @@ def _descend(
                 tensor.grad = gradient
             adam.step()
             total += float(loss.detach()) * len(rows) / n
-        on_progress((epoch + 1) / schedule.epochs, f"epoch {epoch + 1} of {schedule.epochs}: loss {total:.3f}")
+        told = f"epoch {epoch + 1} of {schedule.epochs}: loss {total:.3f}"
+        on_progress((epoch + 1) / schedule.epochs, Reading(told, loss=total))
     for tensor in trained:
         tensor.requires_grad_(False)
