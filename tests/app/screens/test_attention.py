@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # tests are imported without
 from colour_encoder import ColourEncoder
 
 from app.probing import HEADS, heads_params, layers_params, probed
+from app.ui.head_measures import GATES
 from app.workspace import Workspace
 
 Open, Words = Callable[..., AppTest], Callable[[AppTest], str]
@@ -71,6 +72,25 @@ def test_the_heads_are_measured_by_a_job_and_kept(
     assert found is not None
     assert len(found["ablation"]) == 6
     assert probed(birds, "heads", heads_params("birds-text", "main", concept="forked tail")) is None
+
+
+def test_learned_gates_say_which_heads_can_go(
+    open_screen: Open, birds: Workspace, work: Callable[[], None], words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(HEADS, "images", 2)
+    monkeypatch.setitem(GATES, "steps", 3)
+    monkeypatch.setitem(GATES, "seeds", 1)
+    monkeypatch.setattr("app.probing._drawn", lambda *_: torch.arange(2))  # of three, one a split
+    open_screen("attention", look="Heads").button(key="learn_gates").click().run()
+    work()
+
+    page = open_screen("attention", look="Heads")
+
+    assert not page.exception
+    assert not page.error
+    assert "of 24 heads can go" in words(page)
+    assert "Kendall" in words(page)
+    assert "learn_gates" not in {button.key for button in page.button}
 
 
 def test_a_concept_of_too_few_images_is_refused_in_words(
