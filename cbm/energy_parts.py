@@ -144,7 +144,7 @@ class EnergyBottleneck:
         """Which concepts are held, by an edit or by a person (who comes first), and at which probability."""
         mask, values = self.held != FREE, self.held
         if clamp is not None:
-            if bool(((clamp.values < 0) | (clamp.values > 1))[clamp.mask].any()):
+            if bool((((clamp.values < 0) | (clamp.values > 1)) & clamp.mask).any()):
                 raise ModelError(
                     "a score of an energy model is a probability and cannot be set below 0 or above 1",
                     hint="set 1 for present, 0 for absent",
