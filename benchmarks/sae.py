@@ -3,7 +3,7 @@
     python -m benchmarks.sae topk
     python -m benchmarks.sae batchtopk
     python -m benchmarks.sae relu --warm 0       # from the first guess, where half of all codes are positive
-    python -m benchmarks.sae relu --warm 60      # once the penalty has made them few
+    python -m benchmarks.sae relu --warm 30      # once the penalty has made them few
 
 Peers are the trainers of dictionary-learning and of overcomplete, whose cost does not depend on how few the codes are.
 `apart` is how far ours is from autograd and Adam after five steps from the same weights, the largest difference of any
