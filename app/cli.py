@@ -16,6 +16,7 @@ from app.commands import (
     data,
     edits,
     exchange,
+    fixes,
     health,
     interventions,
     jobs,
@@ -86,7 +87,21 @@ def main() -> None:
     """
 
 
-for module in (serve, data, concepts, models, interventions, probes, trust, edits, exchange, jobs, health, tokens):
+for module in (
+    serve,
+    data,
+    concepts,
+    models,
+    interventions,
+    probes,
+    trust,
+    edits,
+    fixes,
+    exchange,
+    jobs,
+    health,
+    tokens,
+):
     module.register(main)
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from torch import Tensor
 from cbm.errors import DataError
 
 SMALLEST = 1e-9
+LEAST_SPREAD = 1e-3  # of the deviation between classes, for concepts that are the same on all images of a class
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,9 @@ def measure_shift(scores: Float[Tensor, "n k"], labels: Int[Tensor, "n"], source
             "the images from the new place belong to fewer than two classes", hint="label a few images of every class"
         )
     old, new, n = source.means[there], means[there], counts[there][:, None]
-    flat = source.spread <= SMALLEST
-    variance = np.where(flat, 1.0, source.spread**2)
+    spread = np.maximum(source.spread, LEAST_SPREAD * old.std(0))
+    flat = spread <= SMALLEST
+    variance = np.where(flat, 1.0, spread**2)
     deviation = np.where(
         flat, 0.0, (n * (new - old) ** 2 / (variance * (1 + n / source.counts[there][:, None]))).sum(0)
     )

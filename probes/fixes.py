@@ -1,8 +1,8 @@
 """What a test-time fix brings: in the new place and at the source, beside simpler remedies, and where there is no shift.
 
-    support = draw_support(data, "shifted", per_class=4)
-    fix = find_fix(model, data.x[support], data.labels[support], source)
-    measure_fix(model, fix, data, "shifted", support)
+    support = data.where(draw_support(data, "shifted", per_class=4))
+    fix = find_fix(model, support.x, support.labels, source_of(model, data))
+    measure_fix(model, fix, support, data, "shifted")
 
 The support images never count in the accuracy of the new place.
 """
@@ -24,7 +24,7 @@ from cbm.model import ConceptModel, linear_head
 from cbm.progress import OnProgress, silent
 from cbm.shift import SourceStatistics, source_statistics
 from cbm.training_set import TrainingSet
-from probes.intervals import Estimate, wilson
+from probes.intervals import Estimate, bootstrap, wilson
 
 REFIT_C = 0.1
 
@@ -35,8 +35,9 @@ class FixReport:
 
     Attributes
     ----------
-    target_before, target_after
-        In the new place, without the support images.
+    target_before, target_after, gain
+        In the new place, without the support images; the gain is paired, with a bootstrap interval over these images.
+        `None` when there are no labelled images to measure on.
     source_before, source_after
         At the source, as if the fixed model were used there too.
     gated_target, gated_source
@@ -48,15 +49,16 @@ class FixReport:
     """
 
     support: tuple[str, ...]
-    target_before: Estimate
-    target_after: Estimate
+    target_before: Estimate | None
+    target_after: Estimate | None
+    gain: Estimate | None
     source_before: Estimate
     source_after: Estimate
     gated_target: Estimate | None
     gated_source: Estimate | None
     fixed: int
     broken: int
-    baselines: Mapping[str, tuple[Estimate, Estimate]]
+    baselines: Mapping[str, tuple[Estimate | None, Estimate]]
 
     def to_json(self) -> dict[str, object]:
         """The report as a JSON object."""
@@ -87,8 +89,10 @@ def source_of(model: ConceptModel, data: TrainingSet) -> SourceStatistics:
     UnknownName
         If the data has no train split.
     DataError
-        As `source_statistics`.
+        If model and data have other classes, and as `source_statistics`.
     """
+    if model.classes != data.classes:
+        raise DataError("the model and the data have other classes", hint="use the data set that it was fitted on")
     train = data.split("train")
     return source_statistics(model.scores(train.x), train.labels, len(data.classes))
 
@@ -121,13 +125,20 @@ def draw_support(data: TrainingSet, split: str, *, per_class: int, seed: int = 0
 def measure_fix(
     model: ConceptModel,
     fix: Fix,
+    support: TrainingSet,
     data: TrainingSet,
-    split: str,
-    support: Int[np.ndarray, "m"],
+    split: str | None,
     *,
     source_split: str = "test",
 ) -> FixReport:
     """Accuracy before and after a fix in the new place (`split` without the support) and at the source.
+
+    Parameters
+    ----------
+    support
+        The images that the fix rests on, from `data` or from elsewhere.
+    split
+        Labelled images of the new place to measure on; `None` when there are none.
 
     Raises
     ------
@@ -136,27 +147,65 @@ def measure_fix(
     DataError
         If no image of the split is left beside the support.
     """
-    rest = data.splits == split
-    rest[support] = False
-    if not rest.any():
-        raise DataError(f"every image of {split} is in the support set", hint="leave some to measure on")
-    here, there, given = data.where(rest), data.split(source_split), data.where(support)
-    fixed = apply(model, fix.edits)
-    before, after = _right(model, here), _right(fixed, here)
-    remedies = _baselines(model, given)
-    gates = _gated(model, fixed, fix, given, data, here, there) if fix.edits else (None, None)
+    here = None if split is None else _without(data.split(split), support, split)
+    there, fixed = data.split(source_split), apply(model, fix.edits)
+    before, after = (None if here is None else _right(m, here) for m in (model, fixed))
+    gates = _gated(model, fixed, fix, support, data, here, there) if fix.edits else (None, None)
     return FixReport(
-        support=given.ids,
+        support=support.ids,
         target_before=_share(before),
         target_after=_share(after),
-        source_before=_share(_right(model, there)),
-        source_after=_share(_right(fixed, there)),
+        gain=None if before is None or after is None else _paired(after.astype(float) - before),
+        source_before=_known(_right(model, there)),
+        source_after=_known(_right(fixed, there)),
         gated_target=gates[0],
         gated_source=gates[1],
-        fixed=int((after & ~before).sum()),
-        broken=int((before & ~after).sum()),
-        baselines={name: (_share(_right(m, here)), _share(_right(m, there))) for name, m in remedies.items()},
+        fixed=0 if before is None or after is None else int((after & ~before).sum()),
+        broken=0 if before is None or after is None else int((before & ~after).sum()),
+        baselines={
+            name: (_share(None if here is None else _right(m, here)), _known(_right(m, there)))
+            for name, m in _baselines(model, support).items()
+        },
     )
+
+
+def bootstrap_gain(
+    model: ConceptModel,
+    support: TrainingSet,
+    data: TrainingSet,
+    split: str,
+    source: SourceStatistics,
+    *,
+    draws: int = 100,
+    seed: int = 0,
+    config: FixConfig | None = None,
+) -> Estimate:
+    """The gain on a split with an interval from drawing the support images again, with replacement within each class.
+
+    It says how much hangs on which images were labelled; that of `FixReport.gain`, on which were measured.
+
+    Raises
+    ------
+    UnknownName, DataError
+        As `measure_fix`.
+
+    Notes
+    -----
+    An image drawn twice weakens the jackknife, so the interval is on the wide side.
+    """
+    here = _without(data.split(split), support, split)
+    before, rng = _right(model, here).mean(), np.random.default_rng(seed)
+
+    def gain(rows: Int[np.ndarray, "m"]) -> float:
+        found = find_fix(model, support.x[rows], support.labels[rows], source, config)
+        return float(_right(apply(model, found.edits), here).mean() - before)
+
+    labels = support.labels.numpy()
+    members = [np.flatnonzero(labels == c) for c in np.unique(labels)]
+    gains = [gain(np.concatenate([rng.choice(m, len(m)) for m in members])) for _ in range(draws)]
+    value = gain(np.arange(len(labels)))
+    low, high = np.quantile(gains, [0.025, 0.975])
+    return Estimate(value, min(value, float(low)), max(value, float(high)), len(here))
 
 
 def null_check(
@@ -197,19 +246,20 @@ def _gated(
     fix: Fix,
     given: TrainingSet,
     data: TrainingSet,
-    here: TrainingSet,
+    here: TrainingSet | None,
     there: TrainingSet,
-) -> tuple[Estimate, Estimate]:
+) -> tuple[Estimate | None, Estimate | None]:
     """Accuracy in the new place and at the source when a gate decides which images the fix acts on."""
     train = data.split("train")
     scores = model.scores(train.x)
     changed = np.array([k for k, evidence in enumerate(fix.evidence) if evidence.gain != 1])
     source = source_statistics(scores, train.labels, len(data.classes))
     gate = fit_gate(changed, model.scores(given.x), given.labels, scores, source)
-    return tuple(  # type: ignore[return-value]
-        _share(np.where(gate.opens(model.scores(part.x)), _right(fixed, part), _right(model, part)))
-        for part in (here, there)
-    )
+
+    def accuracy(part: TrainingSet) -> Estimate:
+        return _known(np.where(gate.opens(model.scores(part.x)), _right(fixed, part), _right(model, part)))
+
+    return None if here is None else accuracy(here), accuracy(there)
 
 
 def _baselines(model: ConceptModel, given: TrainingSet) -> dict[str, ConceptModel]:
@@ -246,5 +296,23 @@ def _right(model: ConceptModel, data: TrainingSet) -> Bool[np.ndarray, "n"]:
     return np.asarray((model.predict(data.x) == data.labels).numpy())
 
 
-def _share(right: Bool[np.ndarray, "n"]) -> Estimate:
+def _without(part: TrainingSet, support: TrainingSet, split: str) -> TrainingSet:
+    """The images of a split that are not in the support set."""
+    rest = ~np.isin(np.array(part.ids), np.array(support.ids))
+    if not rest.any():
+        raise DataError(f"every image of {split} is in the support set", hint="leave some to measure on")
+    return part.where(rest)
+
+
+def _paired(differences: Float[np.ndarray, "n"]) -> Estimate:
+    """Mean of differences image by image, with a bootstrap interval."""
+    values = torch.as_tensor(differences, dtype=torch.float64)
+    return bootstrap(lambda counts: counts @ values / counts.sum(1), len(values), low=-1.0)
+
+
+def _known(right: Bool[np.ndarray, "n"]) -> Estimate:
     return wilson(int(right.sum()), len(right))
+
+
+def _share(right: Bool[np.ndarray, "n"] | None) -> Estimate | None:
+    return None if right is None else _known(right)

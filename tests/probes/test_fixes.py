@@ -1,5 +1,7 @@
 """Fixes measured in a world of two concepts of which one lies in the new place."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from cbm.errors import DataError, UnknownName
 from cbm.heads import LinearHead
 from cbm.model import ConceptModel, Recipe
 from cbm.training_set import TrainingSet
-from probes.fixes import class_offsets, draw_support, measure_fix, null_check, source_of
+from probes.fixes import bootstrap_gain, class_offsets, draw_support, measure_fix, null_check, source_of
 
 CLASSES = 3
 SPLITS = {"train": 60, "val": 40, "test": 40, "away": 40}
@@ -65,7 +67,7 @@ def test_a_support_that_cannot_be_drawn_is_refused(data):
 
 
 def test_the_support_does_not_count_and_the_rest_gains(model, data, support, fix):
-    report = measure_fix(model, fix, data, "away", support)
+    report = measure_fix(model, fix, data.where(support), data, "away")
 
     assert set(fix.masked) <= {"concept 3", "concept 4", "concept 5"}
     assert fix.masked
@@ -74,8 +76,37 @@ def test_the_support_does_not_count_and_the_rest_gains(model, data, support, fix
     assert gained == report.fixed - report.broken > 10
 
 
+def test_the_gain_is_paired_and_its_intervals_hold_it(model, data, support, fix):
+    given = data.where(support)
+    report = measure_fix(model, fix, given, data, "away")
+    again = bootstrap_gain(model, given, data, "away", source_of(model, data), draws=20)
+
+    assert report.gain.value == pytest.approx(report.target_after.value - report.target_before.value)
+    assert again.value == pytest.approx(report.gain.value)
+    for gain in (report.gain, again):
+        assert gain.low <= gain.value <= gain.high
+    assert report.gain.low > 0
+
+
+def test_images_from_elsewhere_can_be_the_support_and_nothing_need_be_there_to_measure_on(model, data, support, fix):
+    given = data.where(support)
+    elsewhere = replace(given, ids=tuple(f"photo {i}" for i in range(len(given))))
+
+    assert measure_fix(model, fix, elsewhere, data, "away").target_before.n == 120
+    report = measure_fix(model, fix, elsewhere, data, None)
+
+    assert (report.target_before, report.gain, report.gated_target) == (None, None, None)
+    assert report.source_before.n == 120
+    assert report.baselines["head refitted"][0] is None
+
+
+def test_a_model_of_other_classes_is_refused(model, data):
+    with pytest.raises(DataError, match="other classes"):
+        source_of(replace(model, classes=("a", "c", "b")), data)
+
+
 def test_the_gate_costs_the_source_less_than_the_fix(model, data, support, fix):
-    report = measure_fix(model, fix, data, "away", support)
+    report = measure_fix(model, fix, data.where(support), data, "away")
 
     assert report.source_after.value <= report.source_before.value
     assert report.gated_source.value >= report.source_before.value - 0.03
@@ -83,7 +114,7 @@ def test_the_gate_costs_the_source_less_than_the_fix(model, data, support, fix):
 
 
 def test_the_remedies_beside_it_are_measured_in_both_places(model, data, support, fix):
-    baselines = measure_fix(model, fix, data, "away", support).baselines
+    baselines = measure_fix(model, fix, data.where(support), data, "away").baselines
 
     assert set(baselines) == {"class offsets", "head refitted"}
     target, source = baselines["head refitted"]
@@ -113,4 +144,4 @@ def test_class_offsets_undo_a_constant_that_was_added_to_a_logit():
 def test_a_split_without_images_beside_the_support_is_refused(model, data, fix):
     everything = np.flatnonzero(data.splits == "away")
     with pytest.raises(DataError, match="every image of away is in the support set"):
-        measure_fix(model, fix, data, "away", everything)
+        measure_fix(model, fix, data.where(everything), data, "away")
