@@ -1,5 +1,6 @@
 """Embeddings of a workspace's data sets: where they are, which there are, and encoders to make more."""
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from cbm.embedding_store import EmbeddingStore
     from cbm.encoders import TextEncoder
     from cbm.training_set import TrainingSet
+
+log = logging.getLogger(__name__)
 
 
 def embedding_store(ws: Workspace) -> "EmbeddingStore":
@@ -86,3 +89,21 @@ def training_set(
         datasets.dataset(ws, dataset), embedding_store(ws), contract, encoder_id=encoder_id, encoder=encoder
     )
     return replace(stored, candidates=shipped_candidates(stored.classes))
+
+
+def training_set_of(ws: Workspace, method: str, dataset: str, encoder_id: str) -> "TrainingSet":
+    """As `training_set`, with the text encoder where the method reads texts, so that its controls can be fitted too.
+
+    Without it where the encoder cannot be loaded here: everything else can still be measured.
+    """
+    from cbm.errors import EncoderError
+    from cbm.methods import Need
+    from cbm.methods import method as method_of
+
+    encoder = None
+    if Need.TEXT_ENCODER in method_of(method).needs:
+        try:
+            encoder = load_encoder(ws, encoder_id)
+        except EncoderError as error:
+            log.info("controls that read texts are left out: %s", error)
+    return training_set(ws, dataset, encoder_id, encoder=encoder)

@@ -145,7 +145,7 @@ def measured(
         return dict(row.metrics)
     if not measure or row.dataset is None or row.encoder not in store.dataset_row(ws, row.dataset).encoders:
         return {}
-    data = store.training_set(ws, row.dataset, row.encoder)
+    data = store.training_set_of(ws, row.method, row.dataset, row.encoder)
     split = _measuring_split(data.split_names)
     return {split: evaluate(value, data, split=split, on_progress=on_progress).to_json()}
 

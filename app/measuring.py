@@ -26,7 +26,7 @@ def measure_model(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgr
     row = store.model_row(ws, params["model"])
     if row.dataset is None:
         raise UsageError(f"{row.name} does not belong to a data set here", hint="import its data set and embed it")
-    data = store.training_set(ws, row.dataset, row.encoder)
+    data = store.training_set_of(ws, row.method, row.dataset, row.encoder)
     probe = linear_probe(ws, row.dataset, data)
     found = evaluate(
         store.base_model(ws, row.name), data, split=params["split"], probe=probe, anec=True, on_progress=on_progress

@@ -30,7 +30,7 @@ from app.datasets import (
     images_by_id,
     query_images,
 )
-from app.embedded import device, embedding_store, load_encoder, mark_embedded, training_set
+from app.embedded import device, embedding_store, load_encoder, mark_embedded, training_set, training_set_of
 from app.history import (
     Diff,
     History,
@@ -118,5 +118,6 @@ __all__ = [
     "set_metrics",
     "thumbnails",
     "training_set",
+    "training_set_of",
     "undo",
 ]

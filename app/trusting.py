@@ -48,7 +48,7 @@ def trust_model(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgres
     if row.dataset is None:
         raise UsageError(f"{row.name} does not belong to a data set here", hint="import its data set and embed it")
     key = _key(ws, name, split, branch)
-    model, data = store.model(ws, name, branch=branch), store.training_set(ws, row.dataset, row.encoder)
+    model, data = store.model(ws, name, branch=branch), store.training_set_of(ws, row.method, row.dataset, row.encoder)
     data.split(split)
     on_progress(0.0, f"loading {row.encoder}")
     encoder, reason = _encoder(ws, row.encoder)

@@ -281,7 +281,7 @@ def data_of(call: Call, model: str, dataset: str | None) -> "TrainingSet":
     row = store.model_row(call.ws, reference(model)[0])
     if dataset is None and row.dataset is None:
         raise UsageError(f"{row.name} does not belong to a data set here", hint="name one with --data DATASET")
-    return store.training_set(call.ws, dataset or str(row.dataset), row.encoder)
+    return store.training_set_of(call.ws, row.method, dataset or str(row.dataset), row.encoder)
 
 
 def embedding_of(call: Call, model: str, image: str) -> Any:

@@ -455,3 +455,16 @@ def test_edits_go_from_branch_to_branch_and_from_model_to_model(home, tmp_path):
     assert len(done(home, "edit", "log", "second")["edits"]) == 4
     merged = done(home, "edit", "merge", "second@main", "--dry-run")
     assert (merged["edits"], merged["conflicts"]) == ([], [])
+
+
+def test_methods_that_read_texts_are_measured_with_their_controls(workspace, monkeypatch):
+    from app import store
+
+    loaded = []
+    monkeypatch.setitem(store.training_set_of.__globals__, "load_encoder", lambda ws, id: loaded.append(id))
+    monkeypatch.setitem(store.training_set_of.__globals__, "training_set", lambda ws, dataset, id, encoder=None: None)
+
+    store.training_set_of(workspace, "v2c", "birds", "builtin:demo")
+    store.training_set_of(workspace, "posthoc", "birds", "builtin:demo")
+
+    assert loaded == ["builtin:demo"]
