@@ -27,6 +27,12 @@ def place_of(data: "TrainingSet") -> str | None:
     return next((name for name in data.split_names if name not in KNOWN), None)
 
 
+def place_name(data: "TrainingSet", split: str) -> str:
+    """What a profile for a split is called: the group that all its images belong to, or else the split."""
+    groups = set(data.split(split).groups or ("",))
+    return split if len(groups) > 1 or "" in groups else groups.pop()
+
+
 def drawn_support(data: "TrainingSet", split: str | None, *, per_class: int, seed: int) -> "TrainingSet":
     """Images of every class, drawn from a split of the data set.
 

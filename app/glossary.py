@@ -306,6 +306,10 @@ WORDS: dict[str, str] = {
     "which concept comes next; the area under the curve, its mean height, says how good the policy is.",
     "Edit": "A lasting change of the model, for every picture: prune, reweight, rename, merge, drop. Kept in a list that "
     "can be undone, redone and branched.",
+    "Test-time fix": "An edit for a new place, found from a few labelled pictures without training: misactivated concepts are "
+    "masked, faint ones amplified. It is kept on a branch of its own, so that the source keeps its model.",
+    "Misactivated": "Of a concept in a new place: it rises in classes that should lack it, a third of the way or more to what it "
+    "is where it is present. Under-activated: it falls as far where it should be present, or follows its pattern faintly.",
     "NEC": "Number of effective concepts: how many a class really uses, on average.",
     "AUROC": "The chance that a picture with the concept scores higher than one without: 0.5 is guessing, 1 is perfect.",
     "Leakage": "What a concept's score tells of the class beyond the concept. A model that leaks may be right for reasons that "

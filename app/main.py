@@ -24,7 +24,11 @@ SCREENS = {
         ("trust", "Trust", ":material/verified:"),
         ("compare", "Compare", ":material/compare_arrows:"),
     ],
-    "Correct": [("edit", "Edit", ":material/edit_note:"), ("export", "Export", ":material/ios_share:")],
+    "Correct": [
+        ("edit", "Edit", ":material/edit_note:"),
+        ("fix", "Test-time fix", ":material/healing:"),
+        ("export", "Export", ":material/ios_share:"),
+    ],
     "Workspace": [
         ("jobs", "Jobs", ":material/pending_actions:"),
         ("settings", "Settings", ":material/settings:"),
@@ -42,7 +46,8 @@ page = st.navigation(
             for name, title, icon in screens
         ]
         for group, screens in SCREENS.items()
-    }
+    },
+    expanded=True,
 )
 st.session_state["pellucid_screen"] = page.url_path
 with ui.edge():

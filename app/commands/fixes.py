@@ -73,6 +73,7 @@ def fit(
         given = fixing.drawn_support(data, place, per_class=per_class, seed=seed)
     else:
         given = fixing.listed_support(call.ws, str(_row(call, model).dataset), data, support)
+    named = None if place is None else fixing.place_name(data, place)
     source = source_of(value, data)
     found = find_fix(value, given.x, given.labels, source)
     report = measure_fix(value, found, given, data, place)
@@ -83,7 +84,7 @@ def fit(
         on_progress=call.progress,
     )  # fmt: skip
     stored = (
-        None if dry_run or not found.edits else _keep(call, model, found, report, branch or place, name, accept_loss)
+        None if dry_run or not found.edits else _keep(call, model, found, report, branch or named, name, accept_loss)
     )
     call.answer(
         {"model": model, "stored": stored, **_found(found), "report": report.to_json(),

@@ -21,6 +21,8 @@ STEPS = (
      "layer on it is there."),
     ("intervene", "Change your mind about one concept", "Move it, and watch the decision follow."),
     ("edit", "Keep the change", "Prune, reweight, rename, merge. The preview shows what it costs, group by group."),
+    ("fix", "Make it work in a new place", "From four labelled images a class: which concepts mislead there, masked or amplified, on "
+     "a branch of its own."),
     ("export", "Take the model away", "With its edits written down."),
 )  # fmt: skip
 KEYBOARD = (

@@ -25,12 +25,12 @@ def _compared(key: str, _scene: Scene, _before: tuple[Edit, ...], _after: tuple[
         return compare(edited(_scene, _before), edited(_scene, _after), _scene.data, split)
     rows = torch.as_tensor(_scene.data.splits == split)
     images = _scene.data.split(split)
-    states = [_live_after(_scene, edits) for edits in (_before, _after)]
+    states = [live_after(_scene, edits) for edits in (_before, _after)]
     old, new = (decided(live.model, images, live.logits[:, rows].T) for live in states)
     return changes(old, new, states[0].model.classes, states[1].model.classes)
 
 
-def _live_after(scene: Scene, edits: tuple[Edit, ...]) -> LiveLogits:
+def live_after(scene: Scene, edits: tuple[Edit, ...]) -> LiveLogits:
     """Logits that follow edits: those of the saved edits are kept, later ones are added to them one by one."""
     kept = edits[: len(scene.history.edits)] if edits[: len(scene.history.edits)] == scene.history.edits else ()
     live = _live(f"{scene.row.fingerprint}|{scene.dataset.fingerprint}|{len(scene.data)}|{dumps(kept)}", scene, kept)
