@@ -5,8 +5,9 @@ import pandas as pd
 import streamlit as st
 import torch
 
-from app import cases, charts, ui
-from cbm.explanations import Explanation, class_weights, explain, nearest, smallest_flip
+from app import cases, charts, store, ui
+from cbm.counterfactuals import Counterfactual, smallest_change
+from cbm.explanations import Explanation, Flip, class_weights, explain, nearest, smallest_flip
 
 SHOWN = 10
 IMAGE, CLASS = "One image", "One class"
@@ -93,22 +94,62 @@ def concept_images(scene: ui.Scene, why: Explanation) -> None:
 
 
 def flip(scene: ui.Scene) -> None:
-    """The smallest change of one concept that changes the decision."""
-    limits = scene.ranges
-    found = smallest_flip(scene.model, scene.data.x[scene.image], low=limits.low, high=limits.high)
-    with st.container(border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        if found is None:
-            st.markdown(
-                "No single concept, moved within what occurs in the data, changes this decision.", width="stretch"
-            )
-            return
-        verb = "more" if found.to > found.score else "less"
+    """The smallest change of one concept that changes the decision, and the smallest set where one does not do."""
+    limits, x = scene.ranges, scene.data.x[scene.image]
+    found = smallest_flip(scene.model, x, low=limits.low, high=limits.high)
+    fewest = smallest_change(scene.model, x, low=limits.low, high=limits.high, spread=limits.deviation)
+    with st.container(border=True, gap="small"):
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.markdown(_flip_said(found), width="stretch")
+            if found is not None:
+                ui.go_to("intervene", "Try it", icon=":material/tune:", concept=found.concept, image=image_id(scene))
+        if fewest is None:
+            st.caption("No set of concepts does either." if scene.model.exact else "The search found no set either.")
+        elif len(fewest.changes) > 1 or found is None:
+            together(scene, fewest)
+
+
+def _flip_said(found: Flip | None) -> str:
+    """The single change in words, as Markdown."""
+    if found is None:
+        return "No single concept, moved within what occurs in the data, changes this decision."
+    verb = "more" if found.to > found.score else "less"
+    return (
+        f"**Smallest change that flips it:** {verb} **{ui.escape(found.concept)}**, from {charts.signed(found.score)} "
+        f"to {charts.signed(found.to)}. Then it is **{ui.escape(found.becomes)}**."
+    )
+
+
+def together(scene: ui.Scene, found: Counterfactual) -> None:
+    """The concepts that turn the decision together, and a button that sets them on Intervene."""
+    counted = ui.plural(len(found.changes), "change")
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown(
-            f"**Smallest change that flips it:** {verb} **{ui.escape(found.concept)}**, from {charts.signed(found.score)} "
-            f"to {charts.signed(found.to)}. Then it is **{ui.escape(found.becomes)}**.",
+            f"**{counted} together** make it **{ui.escape(found.becomes)}**"
+            + (", and fewer cannot:" if found.exact else "; a search found them, fewer may do:"),
             width="stretch",
+            help="Each concept stays within 98 % of what the training images show. The order is how far it has to move, "
+            "in standard deviations of its score.",
         )
-        ui.go_to("intervene", "Try it", icon=":material/tune:", concept=found.concept, image=image_id(scene))
+        if ui.screen_exists("intervene") and st.button(
+            "Try them", icon=":material/tune:", key="try_together", type="tertiary",
+            help="Set these scores on Intervene; what was set on this image before is replaced",
+        ):  # fmt: skip
+            try_together(scene, {change.concept: change.to for change in found.changes})
+    arrows = {True: ":material/arrow_upward:", False: ":material/arrow_downward:"}
+    with st.container(horizontal=True, gap="medium"):
+        for change in found.changes:
+            st.markdown(
+                f"{arrows[change.to > change.score]} **{ui.escape(change.concept)}** "
+                f":gray[{charts.signed(change.score)} to {charts.signed(change.to)}]",
+                width="content",
+            )
+
+
+def try_together(scene: ui.Scene, scores: dict[str, float]) -> None:
+    """Set the scores on the image and go to the screen where they can be moved."""
+    store.save_draft(scene.ws, scene.row.name, image_id(scene), scores)
+    st.switch_page(ui.FOLDER / "intervene.py", query_params=ui.parameters(image=image_id(scene)))
 
 
 def alike(scene: ui.Scene) -> None:

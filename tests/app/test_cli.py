@@ -166,6 +166,18 @@ def test_an_explanation_adds_up_to_the_logit(built):
     assert len(short["concepts"]) == 1
 
 
+def test_an_explanation_ends_with_the_changes_that_turn_the_decision(built):
+    found = done(built, "explain", "tinted", "002.png")
+
+    turned = found["counterfactual"]
+    assert turned["exact"]
+    assert turned["becomes"] != found["prediction"]
+    scores = {concept["name"]: concept["score"] for concept in found["concepts"]}
+    for change in turned["changes"]:
+        assert change["score"] == pytest.approx(scores[change["concept"]], abs=1e-5)
+        assert change["to"] != change["score"]
+
+
 def test_explain_asks_for_an_image_that_exists(built):
     code, value = run(built, "explain", "tinted", "missing.png")
 

@@ -2,10 +2,15 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
+import torch
+from shore import MODEL, fill
 from streamlit.testing.v1 import AppTest
 
 from app.workspace import Workspace
+from cbm.heads import LinearHead
 
 Open, Words = Callable[..., AppTest], Callable[[AppTest], str]
 
@@ -34,6 +39,22 @@ def test_the_smallest_flip_names_a_concept_and_leads_to_intervene(
     page = open_screen("explain", image="036.png")
 
     assert "Smallest change that flips it" in words(page)
+
+
+def test_where_one_concept_does_not_do_the_smallest_set_is_named(
+    open_screen: Open, workspace: Workspace, tmp_path: Path, words: Words
+) -> None:
+    weight = 2.0 * torch.eye(3, 4)
+    sure = replace(
+        MODEL, head=LinearHead(weight, torch.tensor([1.0, 0.1, 0.0]))
+    )  # a gull leads by 2.9; a concept moves 2
+    fill(workspace, tmp_path / "shore", model=sure)
+
+    page = open_screen("explain", image="024.png")
+
+    assert not page.exception
+    assert "No single concept" in words(page)
+    assert "**2 changes together** make it **wren**, and fewer cannot" in words(page)
 
 
 def test_another_class_can_be_explained(open_screen: Open, shore: Workspace) -> None:
