@@ -111,6 +111,54 @@ def true_scores(model: ConceptModel, data: TrainingSet, *, split: str = "train",
     )
 
 
+def mistaken(labels: Float[Tensor, "n a"], error: float, *, seed: int = 0) -> Float[Tensor, "n a"]:
+    """Annotations as an expert gives them who says the opposite with probability `error`, on each on its own."""
+    wrong = torch.rand(labels.shape, generator=torch.Generator().manual_seed(seed)) < error
+    return torch.where(wrong, 1 - labels, labels)
+
+
+def typical_scores(
+    model: ConceptModel,
+    data: TrainingSet,
+    answers: TrueScores,
+    annotations: Float[Tensor, "n a"],
+    labels: Int[Tensor, "n"] | None,
+    *,
+    edge: float = EDGE,
+) -> Float[Tensor, "n m"]:
+    """What a score is like on training images: on all, or on those of one class that are annotated alike.
+
+    Parameters
+    ----------
+    annotations
+        Of the images to correct; the scores of concepts without one stay NaN.
+    labels
+        Classes of the images in `data`; without them the score is the mean of all training images, and says nothing.
+    edge
+        Quantile among training images of the class with the concept; `1 - edge` among those without. Where fewer than
+        5 are of a side, it is what the answer stands for in any class.
+    """
+    train, known = data.split("train"), annotations[:, answers.annotated]
+    scores = model.scores(train.x)[:, answers.columns]
+    if labels is None:
+        return torch.where(known.isnan(), torch.nan, scores.mean(0))
+    assert train.concept_labels is not None
+    there, found = train.concept_labels[:, answers.annotated], answers.of(annotations)
+    for c in set(labels.tolist()):
+        own = train.labels == c
+        for j in range(len(answers.columns)):
+            for present, share in ((True, edge), (False, 1 - edge)):
+                seen = scores[own & _said(there[:, j], present), j]
+                if len(seen) >= FEW:
+                    found[(labels == c) & _said(known[:, j], present), j] = _quantile(seen, share)
+    return found
+
+
+def _said(labels: Float[Tensor, "n"], present: bool) -> Tensor:
+    """Where the annotation says so; nowhere where there is none."""
+    return labels >= 0.5 if present else labels < 0.5
+
+
 def _shared(model: ConceptModel, data: TrainingSet) -> list[tuple[int, int]]:
     """Places among the model's concepts and the annotated ones of those that are both."""
     if data.concept_labels is None:

@@ -16,14 +16,14 @@ Asked = Callable[[Float[Tensor, "n m"], slice], Float[Tensor, "b m c"]]
 
 def corrector(
     model: ConceptModel, answers: TrueScores, x: Float[Tensor, "n d"], state: State
-) -> Callable[[State, Int[Tensor, "n"]], None]:
-    """Corrects one concept of each image, in place: it joins those that are held, and all else follows."""
+) -> Callable[[State, Int[Tensor, "n s"]], None]:
+    """Corrects some concepts of each image, in place: they join those that are held, and all else follows."""
     held = torch.zeros(len(x), len(model.concepts), dtype=torch.bool)
     values = torch.zeros(held.shape)
     values[:, answers.columns] = state.truth
 
-    def correct(state: State, chosen: Int[Tensor, "n"]) -> None:
-        rows = torch.arange(len(chosen))
+    def correct(state: State, chosen: Int[Tensor, "n s"]) -> None:
+        rows = torch.arange(len(chosen))[:, None]
         held[rows, answers.columns[chosen]] |= ~state.done[rows, chosen]
         scores = model.scores(x, Clamp(held, values))
         state.scores.copy_(scores[:, answers.columns])

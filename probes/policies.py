@@ -90,7 +90,19 @@ def _greedy(state: State) -> Float[Tensor, "n m"]:
         place = state.labels[rows, None, None].expand(-1, logits.shape[1], 1)
         own = logits.gather(2, place)[..., 0]
         parts.append(own - logits.scatter(2, place, -torch.inf).amax(2))
-    return torch.cat(parts)
+    return torch.cat(parts) - _margin(state)[:, None]
+
+
+def _margin(state: State) -> Float[Tensor, "n"]:
+    """By how much the right class leads now."""
+    place = state.labels[:, None]
+    best = state.logits.scatter(1, place, -torch.inf).amax(1)
+    return state.logits.gather(1, place)[:, 0] - best
+
+
+def for_its_price(gain: Float[Tensor, "n q"], price: Float[Tensor, "q"]) -> Float[Tensor, "n q"]:
+    """Gains in the order of what they are for their price; a loss is worse where it costs more."""
+    return torch.where(gain > 0, gain / price, gain * price)
 
 
 def _kept(state: State, end: Float[Tensor, "m"]) -> Float[Tensor, "n m"]:

@@ -97,14 +97,17 @@ def flip(scene: ui.Scene) -> None:
     """The smallest change of one concept that changes the decision, and the smallest set where one does not do."""
     limits, x = scene.ranges, scene.data.x[scene.image]
     found = smallest_flip(scene.model, x, low=limits.low, high=limits.high)
-    fewest = smallest_change(scene.model, x, low=limits.low, high=limits.high, spread=limits.deviation)
     with st.container(border=True, gap="small"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.markdown(_flip_said(found), width="stretch")
             if found is not None:
                 ui.go_to("intervene", "Try it", icon=":material/tune:", concept=found.concept, image=image_id(scene))
+        searching = not scene.model.exact  # takes seconds
+        if searching and not st.button("Search for a set of changes", icon=":material/search:", type="tertiary"):
+            return
+        fewest = smallest_change(scene.model, x, low=limits.low, high=limits.high, spread=limits.deviation)
         if fewest is None:
-            st.caption("No set of concepts does either." if scene.model.exact else "The search found no set either.")
+            st.caption("The search found no set." if searching else "No set of concepts does either.")
         elif len(fewest.changes) > 1 or found is None:
             together(scene, fewest)
 

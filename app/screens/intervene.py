@@ -5,7 +5,7 @@ import torch
 
 from app import charts, store, ui
 from app.ui.conditional_tables import conditional_tables, has_joint
-from app.ui.many_images import TYPICAL, answers, many_images
+from app.ui.many_images import TYPICAL, answers, asked_how, many_images
 from cbm.bottleneck import Clamp, clamp_of
 from cbm.edits import SetScore
 from cbm.errors import PellucidError
@@ -278,7 +278,8 @@ def header(scene: ui.Scene, view: str) -> None:
         ui.header(
             "Intervene",
             lead,
-            command=ui.command("intervene", ui.reference(scene), "--policy", "coop", "--edge", str(TYPICAL)),
+            command=ui.command("intervene", ui.reference(scene), "--policy", "coop", "--edge", str(TYPICAL),
+                               *asked_how().options()),
             python=ui.script(
                 scene,
                 "from probes import intervention_curve",

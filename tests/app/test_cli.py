@@ -197,6 +197,22 @@ def test_an_intervention_curve_starts_at_the_models_accuracy(built):
     assert found["area"]["value"] == pytest.approx((first / 2 + second + third / 2) / 2)
 
 
+def test_corrections_in_groups_with_costs_and_errors(built, tmp_path):
+    plain = done(built, "intervene", "tinted", "--policy", "random")
+    (tmp_path / "costs.json").write_text(
+        json.dumps(dict.fromkeys(done(built, "models", "show", "tinted")["concepts"], 2))
+    )
+    (tmp_path / "none.json").write_text("[]")
+
+    dear = done(built, "intervene", "tinted", "--policy", "random", "--cost", str(tmp_path / "costs.json"))
+    grouped = done(built, "intervene", "tinted", "--groups", "--error", "0.25", "--steps", "1")
+
+    assert dear["accuracy"] == plain["accuracy"]
+    assert dear["spent"] == [2 * spent for spent in plain["spent"]]
+    assert (grouped["error"], grouped["to"], len(grouped["accuracy"])) == (0.25, "answer", 2)
+    assert run(built, "intervene", "tinted", "--cost", str(tmp_path / "none.json"))[0] == 2
+
+
 def test_the_command_knows_every_policy(built):
     code, refused = run(built, "intervene", "tinted", "--policy", "best")
 

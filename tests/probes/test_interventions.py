@@ -9,7 +9,7 @@ from cbm.bottleneck import Clamp, LinearBottleneck
 from cbm.errors import DataError, PellucidError
 from cbm.heads import LinearHead
 from cbm.model import ConceptModel, Recipe
-from probes.corrections import true_scores
+from probes.corrections import mistaken, true_scores, typical_scores
 from probes.interventions import POLICIES, ask_next, intervention_curve
 
 
@@ -150,3 +150,105 @@ def test_what_was_said_is_not_asked_again(model, planted):
     assert first not in {question.concept for question in rest}
     assert len(rest) == 8
     assert all(question.change == pytest.approx(0.0, abs=1e-6) for question in rest)
+
+
+def heights(curve):
+    return [point.value for point in curve.accuracy]
+
+
+def without_residual(model):
+    return replace(model, head=LinearHead(model.head.weight, model.head.bias))
+
+
+def test_one_group_of_all_is_one_question_with_the_answer_to_all(model, planted):
+    alone = intervention_curve(model, planted.training, policy="random")
+    together = intervention_curve(model, planted.training, policy="random", groups={"all": list(model.concepts)})
+
+    assert heights(together) == [heights(alone)[0], heights(alone)[-1]]
+    assert (together.questions, together.concepts) == (1, 9)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_groups_of_one_are_the_concepts(model, planted, policy):
+    alone = intervention_curve(model, planted.training, policy=policy)
+    groups = {f"about {name}": [name] for name in model.concepts}
+
+    assert heights(intervention_curve(model, planted.training, policy=policy, groups=groups)) == heights(alone)
+
+
+def test_an_expert_who_is_always_wrong_answers_the_opposite(model, planted):
+    labels = planted.training.concept_labels.clone()
+    test = torch.from_numpy(planted.training.splits == "test")
+    labels[test] = 1 - labels[test]
+    opposite = replace(planted.training, concept_labels=labels)
+
+    wrong = intervention_curve(model, planted.training, policy="uncertainty", error=1.0)
+
+    assert heights(wrong) == heights(intervention_curve(model, opposite, policy="uncertainty"))
+    assert wrong.error == 1.0
+
+
+def test_errors_come_at_their_rate_and_only_where_somebody_annotated():
+    labels = torch.zeros(2000, 10)
+    labels[:, 0] = torch.nan
+
+    wrong = mistaken(labels, 0.2, seed=3)
+
+    assert wrong[:, 0].isnan().all()
+    assert float(wrong[:, 1:].mean()) == pytest.approx(0.2, abs=4 * (0.16 / 18_000) ** 0.5)
+    assert torch.equal(mistaken(labels, 0.2, seed=3)[:, 1:], wrong[:, 1:])
+
+
+def test_where_everything_costs_two_the_curve_is_the_same_at_twice_the_cost(model, planted):
+    plain = intervention_curve(model, planted.training, policy="coop")
+    dear = intervention_curve(model, planted.training, policy="coop", costs=dict.fromkeys(model.concepts, 2.0))
+
+    assert heights(dear) == heights(plain)
+    assert dear.spent == tuple(2 * spent for spent in plain.spent) == tuple(float(2 * i) for i in range(10))
+
+
+def test_what_costs_more_than_the_budget_is_not_corrected(model, planted):
+    weight = torch.zeros(4, 9)
+    weight[:, 2] = torch.tensor([4.0, -4.0, -4.0, -4.0])  # nothing else matters
+    one = replace(model, head=LinearHead(weight, torch.zeros(4)))
+    costs = {model.concepts[2]: 1000.0}
+
+    short, whole = (
+        heights(intervention_curve(one, planted.training, policy="coop", costs=costs, steps=s)) for s in (8, None)
+    )
+
+    assert short == [short[0]] * 9
+    assert whole[-1] == heights(intervention_curve(one, planted.training, policy="coop"))[-1]
+
+
+def test_to_unknown_all_images_end_alike(model, planted):
+    bare = without_residual(model)
+    train, test = planted.training.split("train"), planted.training.split("test")
+    decided = int(bare.head(bare.scores(train.x).mean(0, keepdim=True), train.x[:1]).argmax())
+
+    curve = intervention_curve(bare, planted.training, policy="contribution", to="unknown")
+
+    assert heights(curve)[-1] == float((test.labels == decided).double().mean())
+
+
+def test_class_conditional_scores_are_those_of_training_images_annotated_alike(model, planted):
+    data, answers = planted.training, true_scores(model, planted.training, edge=0.5)
+    test, train = data.split("test"), data.split("train")
+
+    found = typical_scores(model, data, answers, test.concept_labels, test.labels, edge=0.5)
+
+    scores = model.scores(train.x)
+    for i in range(0, len(test.labels), 7):
+        for j in range(len(answers.columns)):
+            said = test.concept_labels[i, answers.annotated[j]]
+            alike = (train.labels == test.labels[i]) & (train.concept_labels[:, answers.annotated[j]] == said)
+            seen = sorted(scores[alike, answers.columns[j]].tolist())
+            expected = seen[round(0.5 * (len(seen) - 1))] if len(seen) >= 5 else answers.of(test.concept_labels)[i, j]
+            assert float(found[i, j]) == pytest.approx(float(expected))
+
+
+def test_what_makes_no_sense_is_refused(model, planted):
+    for wrong in ({"to": "yes"}, {"error": 1.5}, {"error": 0.1, "to": "unknown"}, {"costs": {"nothing": 1.0}},
+                  {"costs": {model.concepts[0]: 0.0}}, {"groups": {"a": [model.concepts[0]], "b": [model.concepts[0]]}}):  # fmt: skip
+        with pytest.raises(PellucidError):
+            intervention_curve(model, planted.training, policy="coop", **wrong)

@@ -89,6 +89,23 @@ def test_many_images_show_every_policy_and_what_it_is_worth(
     assert "Right concepts alone do not help here" in words(page)  # since nobody corrects the water
 
 
+def test_experts_who_err_and_groups_are_in_the_curves_and_the_command(
+    open_screen: Open, annotated: Workspace, words: Words
+) -> None:
+    page = open_screen("intervene", scope="Many images", error="50", groups="true")
+
+    assert not page.exception
+    assert "with 2 groups corrected" in words(page)  # white wing and black wing are one, small is the other
+    assert any("--error 0.5 --groups" in code.value for code in page.code)
+
+
+def test_taking_concepts_away_is_said_to_tell_nothing(open_screen: Open, annotated: Workspace, words: Words) -> None:
+    page = open_screen("intervene", scope="Many images", to="unknown")
+
+    assert not page.exception
+    assert "nothing is told" in " ".join(caption.value for caption in page.caption)
+
+
 def test_many_images_without_annotations_say_what_is_missing(open_screen: Open, shore: Workspace, words: Words) -> None:
     page = open_screen("intervene", scope="Many images")
 
