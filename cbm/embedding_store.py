@@ -8,7 +8,7 @@ maps the rows into memory instead of loading them.
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,18 +119,42 @@ class EmbeddingStore:
         StoreError
             If one of them has no embedding.
         """
+        places, dim = self._found(contract, hashes)
+        return self._gathered(contract, places, dim, dtype)
+
+    def blocks(
+        self, contract: str, hashes: Sequence[str], rows: int, *, dtype: type[np.float32 | np.float16] = np.float32
+    ) -> Iterator[Num[np.ndarray, "m d"]]:
+        """The same in blocks of so many rows, read when they are asked for, so that any number of images fits.
+
+        Raises
+        ------
+        StoreError
+            If one of them has no embedding; before the first block.
+        """
+        places, dim = self._found(contract, hashes)
+        for start in range(0, len(places), rows):
+            yield self._gathered(contract, places[start : start + rows], dim, dtype)
+
+    def _found(self, contract: str, hashes: Sequence[str]) -> tuple[list[tuple[str, int]], int]:
+        """The shard and row of each image, and the number of dimensions."""
         places = self._index(contract).places
         missing = [image for image in hashes if image not in places]
         if missing:
             raise StoreError(
                 f"{len(missing)} of {len(hashes)} images are not embedded", hint="embed the data set again"
             )
-        result = np.empty((len(hashes), self._manifest(contract)["dim"]), dtype)
+        return [places[image] for image in hashes], self._manifest(contract)["dim"]
+
+    def _gathered(
+        self, contract: str, places: Sequence[tuple[str, int]], dim: int, dtype: type[np.float32 | np.float16]
+    ) -> Num[np.ndarray, "m d"]:
+        result = np.empty((len(places), dim), dtype)
         wanted: dict[str, list[int]] = {}
-        for position, image in enumerate(hashes):
-            wanted.setdefault(places[image][0], []).append(position)
+        for position, (name, _) in enumerate(places):
+            wanted.setdefault(name, []).append(position)
         for name, positions in wanted.items():
-            rows = [places[hashes[position]][1] for position in positions]
+            rows = [places[position][1] for position in positions]
             result[positions] = _Reader(self._folder(contract) / name).rows()[rows]
         return result
 

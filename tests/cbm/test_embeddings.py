@@ -215,6 +215,19 @@ def test_rows_are_gathered_across_shards_in_the_order_asked_for(ten, tmp_path):
     np.testing.assert_array_equal(rows.astype(np.float32), in_order[[9, 0, 4, 0]])
 
 
+def test_blocks_are_the_matrix_in_pieces_and_are_refused_as_a_whole(ten, tmp_path):
+    store = EmbeddingStore(tmp_path / "store")
+    embed_images(ten, ColourEncoder(), store, batch_size=2, shard_size=4)
+    asked = [*reversed(ten.hashes), ten.hashes[3]]
+
+    blocks = list(store.blocks("c" * 64, asked, 4))
+
+    assert [len(block) for block in blocks] == [4, 4, 3]
+    assert np.array_equal(np.concatenate(blocks), store.matrix("c" * 64, asked))
+    with pytest.raises(StoreError, match="1 of 12 images"):
+        next(store.blocks("c" * 64, [*asked, "0" * 64], 4))
+
+
 def test_asking_for_what_is_not_there_says_how_much_is_missing(ten, tmp_path):
     store = EmbeddingStore(tmp_path / "store")
     with pytest.raises(StoreError, match="2 of 2 images are not embedded"):
