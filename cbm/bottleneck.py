@@ -191,7 +191,9 @@ class GatedBottleneck:
     def open(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n m"]:
         """How far the gate of each reading is open, between 0 and 1."""
         opening = torch.addmm(self.openings, x, self.gates.T)
-        return (opening > 0).to(x.dtype) if self.temperature == 0 else torch.sigmoid(opening / self.temperature)
+        hard = self.temperature == 0  # no branch on it, so that the model can be traced
+        soft = torch.sigmoid(opening / torch.where(hard, 1.0, self.temperature))
+        return torch.where(hard, (opening > 0).to(x.dtype), soft)
 
 
 def check_width(x: Float[Tensor, "n d"], rows: Float[Tensor, "m e"]) -> None:

@@ -7,7 +7,7 @@ reproduce the predictions from the files beside it, without Pellucid where the m
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cbm.bottleneck import LinearBottleneck, ProfileBottleneck, ReluBottleneck
+from cbm.bottleneck import GatedBottleneck, LinearBottleneck, ProfileBottleneck, ReluBottleneck
 from cbm.edits import describe
 from cbm.heads import LinearHead
 from cbm.model import ConceptModel
@@ -135,6 +135,13 @@ def _formula(model: ConceptModel) -> list[str] | None:
         return [
             'a = x @ t["bottleneck.atoms"].T + t["bottleneck.offsets"]',
             's = (a * (a > t["bottleneck.thresholds"])) @ t["bottleneck.weight"].T + t["bottleneck.bias"]',
+        ]
+    if kind is GatedBottleneck:
+        return [
+            'opening, T = x @ t["bottleneck.gates"].T + t["bottleneck.openings"], t["bottleneck.temperature"]',
+            "gate = opening > 0 if T == 0 else 1 / (1 + np.exp(-opening / T))",
+            'read = gate * (x @ t["bottleneck.atoms"].T + t["bottleneck.offsets"])',
+            's = read @ t["bottleneck.weight"].T + t["bottleneck.bias"]',
         ]
     if kind is ProfileBottleneck:
         signed = isinstance(model.bottleneck, ProfileBottleneck) and model.bottleneck.total is not None

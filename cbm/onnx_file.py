@@ -5,12 +5,14 @@ once by onnxruntime and compared with the model before it is kept.
 """
 
 import hashlib
+import io
 import json
+import logging
 import os
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +118,7 @@ def width_of(model: ConceptModel) -> int:
     ModelError
         If its parts do not say.
     """
-    for part, names in ((model.bottleneck, ("atoms", "weight")), (model.head, ("residual",))):
+    for part, names in ((model.bottleneck, ("atoms", "concept_layer", "weight")), (model.head, ("residual",))):
         for name in names:
             rows = getattr(part, name, None)
             if isinstance(rows, Tensor) and rows.shape[0]:
@@ -124,7 +126,7 @@ def width_of(model: ConceptModel) -> int:
     raise ModelError(f"a model made by {model.recipe.method} does not say how wide an embedding is")
 
 
-def _export(network: nn.Module, zeros: Float[Tensor, "..."], name: str, path: Path, metadata: dict[str, str]) -> None:
+def _export(network: _Decision, zeros: Float[Tensor, "..."], name: str, path: Path, metadata: dict[str, str]) -> None:
     try:
         import onnx  # noqa: F401, the exporter needs it
         import onnxscript  # noqa: F401
@@ -145,7 +147,8 @@ def _export(network: nn.Module, zeros: Float[Tensor, "..."], name: str, path: Pa
         raise
     except Exception as error:
         raise ModelError(
-            f"this model cannot be written as ONNX: {str(error).splitlines()[0]}", hint="export a bundle instead"
+            f"a model made by {network.model.recipe.method} cannot be written as ONNX: it computes what ONNX lacks",
+            hint="export a bundle instead",
         ) from error
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()  # stack traces, with the folders of this machine
@@ -156,9 +159,14 @@ def _export(network: nn.Module, zeros: Float[Tensor, "..."], name: str, path: Pa
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the exporter's advice to its own authors."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _metadata(model: ConceptModel, encoder: "Encoder | None") -> dict[str, str]:

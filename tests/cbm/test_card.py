@@ -10,7 +10,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 
-from cbm.bottleneck import LinearBottleneck, ProfileBottleneck, ReluBottleneck
+from cbm.bottleneck import GatedBottleneck, LinearBottleneck, ProfileBottleneck, ReluBottleneck
 from cbm.card import model_card, snippet
 from cbm.citations import bibtex
 from cbm.edits import DropConcept, apply
@@ -37,6 +37,12 @@ BOTTLENECKS = {
     "linear": LinearBottleneck(random(K, D), random(K)),
     "relu": ReluBottleneck(
         weight=random(K, M), bias=random(K), atoms=random(M, D), offsets=random(M), thresholds=random(M).abs() / 4
+    ),
+    "hard gate": GatedBottleneck(
+        random(K, M), random(K), random(M, D), random(M), random(M, D), random(M), torch.tensor(0.0)
+    ),
+    "soft gate": GatedBottleneck(
+        random(K, M), random(K), random(M, D), random(M), random(M, D), random(M), torch.tensor(0.5)
     ),
     "profile": profile(False),
     "signed profile": profile(True),

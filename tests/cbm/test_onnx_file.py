@@ -1,5 +1,6 @@
 """ONNX files: what onnxruntime computes from them, and what is not in them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 import cbm.onnx_file
 from cbm.bottleneck import LinearBottleneck
 from cbm.encoders import load_encoder
-from cbm.errors import BundleError, EncoderError
+from cbm.errors import BundleError, EncoderError, ModelError
 from cbm.heads import LinearHead
 from cbm.model import ConceptModel, Recipe
 from cbm.onnx_file import write_onnx
@@ -80,4 +81,18 @@ def test_a_file_that_onnxruntime_does_not_reproduce_is_not_kept(tmp_path: Path, 
     monkeypatch.setattr(cbm.onnx_file, "TOLERANCE", -1.0)
     with pytest.raises(BundleError, match="differs from the model"):
         write_onnx(concept_model(8), tmp_path / "no.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_cannot_be_traced_says_so_in_one_sentence(tmp_path: Path, capfd):
+    class Untraceable(LinearBottleneck):
+        def __call__(self, x, clamp=None):
+            return super().__call__(x) * (1.0 if float(x.sum()) >= 0 else 2.0)
+
+    model = concept_model(8)
+    model = replace(model, bottleneck=Untraceable(model.bottleneck.weight, model.bottleneck.bias))
+
+    with pytest.raises(ModelError, match="posthoc cannot be written as ONNX"):
+        write_onnx(model, tmp_path / "no.onnx")
+    assert "".join(capfd.readouterr()) == ""
     assert not list(tmp_path.iterdir())
