@@ -59,7 +59,7 @@ class FixConfig:
     amplify_agreement: float = option(
         0.7, help="A faint concept agrees with its source pattern by at least this correlation.", low=-1, high=1
     )
-    amplify_slope: float = option(0.6, help="A faint concept follows it with less than this slope.", low=0, high=1)
+    amplify_slope: float = option(0.8, help="A faint concept follows it with less than this slope.", low=0, high=1)
     most_gain: float = option(3.0, help="Largest factor by which a faint concept is amplified.", low=1, high=100)
     jackknife: bool = option(
         True, help="Keep a change only if the support images gain from it whichever one of them is left out."

@@ -6,6 +6,7 @@ import streamlit as st
 from app import cases, jobs, store, ui
 from app.datasets import DatasetRow
 from app.models import ModelRow
+from app.ui.new_place import new_place
 from probes.intervals import Estimate
 
 
@@ -129,4 +130,5 @@ if jobs.jobs(ui.workspace(), active=True):
     running()
 scene = ui.scene()
 guided(scene)
+new_place()
 overview()

@@ -109,6 +109,15 @@ def scene() -> Scene:
     return _load(ws, dataset, row, wanted.version or "main")
 
 
+def scene_of(dataset: str, branch: str = "main") -> Scene | None:
+    """A data set with the model that the sidebar would show first, whatever is selected; nothing without a model."""
+    ws = workspace()
+    models = store.models(ws, dataset=dataset)
+    if not models:
+        return None
+    return _load(ws, store.dataset_row(ws, dataset), store.model_row(ws, _first_model(models)), branch)
+
+
 def _load(ws: Workspace, dataset: "DatasetRow", row: "ModelRow", branch: str) -> Scene:
     past = store.history(ws, row.name, branch)
     data = _training_set(f"{ws.settings.home}|{dataset.fingerprint}|{row.encoder}", ws, dataset.name, row.encoder)

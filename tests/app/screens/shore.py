@@ -53,10 +53,13 @@ class ShoreEncoder:
         return torch.zeros(len(pixels), self.dim)
 
 
-def fill(ws: Workspace, folder: Path, *, each: int = 4, model: ConceptModel = MODEL, annotated: bool = False) -> None:
+def fill(
+    ws: Workspace, folder: Path, *, each: int = 4, model: ConceptModel = MODEL, annotated: bool = False, place: str = ""
+) -> None:
     """Put the birds, `each` of every class in every split, and their model "shore-posthoc" into a workspace.
 
-    Annotations say which concepts are there; the water, which misleads, is not annotated.
+    Annotations say which concepts are there; the water, which misleads, is not annotated. With a `place`, that is the
+    group of all shifted images.
     """
     kinds = [(split, label) for split in SPLITS for label in range(3) for _ in range(each)]
     paths = [_picture(folder / f"{i:03}.png", i, label) for i, (_, label) in enumerate(kinds)]
@@ -70,7 +73,10 @@ def fill(ws: Workspace, folder: Path, *, each: int = 4, model: ConceptModel = MO
         splits=np.array([split for split, _ in kinds]),
         concepts=CONCEPTS[:3] if annotated else (),
         concept_labels=np.eye(3, dtype=np.float32)[[label for _, label in kinds]] if annotated else None,
-        groups=tuple("on water" if at > 0 else "on land" for at in water),
+        groups=tuple(
+            place if place and split == "shifted" else "on water" if at > 0 else "on land"
+            for at, (split, _) in zip(water, kinds, strict=True)
+        ),
         hashes=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths),
     )
     store.add_dataset(ws, dataset, {})

@@ -1,7 +1,9 @@
 """The screen Home: it finds the mistake that one concept explains, and leads through the correction."""
 
 from collections.abc import Callable
+from pathlib import Path
 
+from shore import fill
 from streamlit.testing.v1 import AppTest
 
 from app import jobs, store
@@ -28,6 +30,34 @@ def test_after_the_correction_it_says_what_that_brought(open_screen: Open, shore
 
     assert "the fitted model is right on 0 % of the images, yours on 100 %" in text
     assert "to blame more than any other" not in text
+
+
+def test_the_second_half_finds_masks_and_measures_with_one_click_each(
+    open_screen: Open, workspace: Workspace, tmp_path: Path, words: Words
+) -> None:
+    fill(workspace, tmp_path / "shore", each=8, place="the far shore")
+    page = open_screen("home")
+    assert "right on 100 % of the shore where it was fitted, and on 0 % of those from **the far shore**" in words(page)
+    assert page.button(key="tour_mask").disabled
+
+    page.button(key="tour_find").click().run()
+    assert "**water** is misactivated: it rises by" in words(page)
+
+    page.button(key="tour_mask").click().run()
+    assert store.history(workspace, "shore-posthoc").edits == ()
+    [edit] = store.history(workspace, "shore-posthoc", "the far shore").edits
+    assert edit.mask == ("water",)
+    assert "**0 %** becomes **100 % (75.8 to 100.0, n = 12)**, without the labelled images" in words(page)
+
+    page.button(key="tour_back").click().run()
+    assert store.branches(workspace, "shore-posthoc") == ["main"]
+    assert page.button(key="tour_mask").disabled
+
+
+def test_where_the_unusual_split_is_no_place_of_its_own_there_is_no_second_half(
+    open_screen: Open, shore: Workspace, words: Words
+) -> None:
+    assert "From one place to another" not in [title.value for title in open_screen("home").subheader]
 
 
 def test_models_data_sets_and_running_jobs_are_listed(open_screen: Open, shore: Workspace, words: Words) -> None:
