@@ -146,14 +146,18 @@ def _export(network: _Decision, zeros: Float[Tensor, "..."], name: str, path: Pa
     except PellucidError:
         raise
     except Exception as error:
-        raise ModelError(
-            f"a model made by {network.model.recipe.method} cannot be written as ONNX: it computes what ONNX lacks",
-            hint="export a bundle instead",
-        ) from error
+        raise _impossible(network) from error
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()  # stack traces, with the folders of this machine
     program.model.metadata_props.update(metadata)
     program.save(str(path))
+
+
+def _impossible(network: _Decision) -> ModelError:
+    made = network.model.recipe.method
+    return ModelError(
+        f"a model made by {made} cannot be written as ONNX: it computes what ONNX lacks", hint="export a bundle instead"
+    )
 
 
 @contextmanager
@@ -181,14 +185,17 @@ def _metadata(model: ConceptModel, encoder: "Encoder | None") -> dict[str, str]:
 
 
 @torch.no_grad()
-def _checked(network: nn.Module, example: Tensor, name: str, path: Path) -> float:
+def _checked(network: _Decision, example: Tensor, name: str, path: Path) -> float:
     """Largest difference of a score or logit; raises when onnxruntime disagrees."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     differences = []
     for batch in (example, example[:1]):
-        theirs = session.run(["scores", "logits"], {name: batch.numpy()})
+        try:
+            theirs = session.run(["scores", "logits"], {name: batch.numpy()})
+        except Exception as error:  # of its own, for every way in which a graph can be wrong
+            raise _impossible(network) from error
         for found, wanted in zip(theirs, network(batch), strict=True):
             difference = float((torch.as_tensor(found) - wanted).abs().max()) if wanted.numel() else 0.0
             if not difference <= TOLERANCE * max(1.0, float(wanted.abs().max()) if wanted.numel() else 1.0):
