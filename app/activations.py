@@ -14,23 +14,25 @@ from torch.nn.functional import normalize
 
 from cbm.atoms import are_atoms, codes_of_bank
 from cbm.cav import project
+from cbm.top_scores import top_concepts
 
 if TYPE_CHECKING:
     from cbm.bank import ConceptBank
     from cbm.training_set import TrainingSet
 
+IMAGES_AT_ONCE = 1024  # whose codes are held
 Which = Literal["highest", "middle", "random", "lowest"]
 
 
-def scores(bank: "ConceptBank", data: "TrainingSet") -> Float[Tensor, "n k"]:
-    """Signed distance of every image to every concept's hyperplane, in standard deviations above the images' mean; of
-    atoms, the codes in standard deviations, zero for an image that does not have it."""
+def score(bank: "ConceptBank", data: "TrainingSet", k: int) -> Float[Tensor, "n"]:
+    """Signed distance of every image to one concept's hyperplane, in standard deviations above the images' mean; of an
+    atom, the codes in standard deviations, zero for an image that does not have it."""
+    one = bank.select([bank.names[k]])
     if are_atoms(bank):
-        codes = codes_of_bank(bank, data.x)
-        return codes / codes.std(0, unbiased=False).clamp(min=1e-8)
-    distances = project(data.x, bank.vectors, bank.intercepts)
-    spread = distances.std(0, unbiased=False).clamp(min=1e-8)
-    return (distances - distances.mean(0)) / spread
+        codes = codes_of_bank(one, data.x)[:, 0]
+        return codes / codes.std(unbiased=False).clamp(min=1e-8)
+    distances = project(data.x, one.vectors, one.intercepts)[:, 0]
+    return (distances - distances.mean()) / distances.std(unbiased=False).clamp(min=1e-8)
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,12 @@ def uses(bank: "ConceptBank", data: "TrainingSet") -> list[Use] | None:
     """How every atom of a bank is used; `None` for a bank of other concepts, which every image has more or less of."""
     if not are_atoms(bank):
         return None
-    codes = codes_of_bank(bank, data.x)
-    counts = (codes > 0).sum(0)
-    sizes = codes.sum(0) / counts.clamp(min=1)
+    counts, sums = torch.zeros(len(bank), dtype=torch.int64), torch.zeros(len(bank), dtype=torch.float64)
+    for block in torch.split(data.x, IMAGES_AT_ONCE):
+        codes = codes_of_bank(bank, block)
+        counts += (codes > 0).sum(0)
+        sums += codes.sum(0)
+    sizes = sums / counts.clamp(min=1)
     return [Use(count / len(data), size) for count, size in zip(counts.tolist(), sizes.tolist(), strict=True)]
 
 
@@ -97,16 +102,18 @@ def nearest(bank: "ConceptBank") -> list[tuple[str, float]]:
     """For each concept, the other one whose vector is closest, and their cosine; nothing for a bank of one."""
     if len(bank) < 2:
         return [("", 0.0)] * len(bank)
-    cosine = _cosines(bank)
-    cosine.fill_diagonal_(-2)
-    best = cosine.max(1)
-    return [(bank.names[int(j)], float(value)) for value, j in zip(best.values, best.indices, strict=True)]
+    unit = normalize(bank.vectors, dim=1)
+    best = top_concepts([unit], unit, 2)
+    own = best.positions[:, 0] == torch.arange(len(bank))
+    values, others = (torch.where(own, both[:, 1], both[:, 0]) for both in (best.values, best.positions))
+    return [(bank.names[j], value) for value, j in zip(values.tolist(), others.tolist(), strict=True)]
 
 
 def neighbours(bank: "ConceptBank", concept: str, count: int = 6) -> list[tuple[str, float]]:
     """The concepts whose vectors are closest to one, with their cosines."""
     k = bank.index(concept)
-    cosine = _cosines(bank)[k]
+    unit = normalize(bank.vectors, dim=1)
+    cosine = unit @ unit[k]
     order = [int(j) for j in cosine.argsort(descending=True) if int(j) != k]
     return [(bank.names[j], float(cosine[j])) for j in order[:count]]
 
@@ -123,8 +130,3 @@ def flat(bank: "ConceptBank") -> tuple[Float[Tensor, "k 2"], float]:
     signs = torch.where(places.sum(0) + places[places.abs().argmax(0), [0, 1]] < 0, -1.0, 1.0)
     total = float((s**2).sum())
     return (places * signs).float(), float((s[:kept] ** 2).sum()) / total if total > 0 else 1.0
-
-
-def _cosines(bank: "ConceptBank") -> Float[Tensor, "k k"]:
-    unit = normalize(bank.vectors, dim=1)
-    return unit @ unit.T

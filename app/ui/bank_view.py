@@ -41,24 +41,23 @@ LABELLED = 40  # concepts up to which every point of the map has its name
 
 @dataclass(frozen=True)
 class View:
-    """A bank and, when the data set is embedded with the bank's encoder, every image's score on every concept."""
+    """A bank and, when the data set is embedded with the bank's encoder, its images."""
 
     row: BankRow
     bank: "ConceptBank"
     dataset: DatasetRow
     data: "TrainingSet | None"
-    scores: "Tensor | None"
     uses: "list[activations.Use] | None" = None
 
 
 def view(row: BankRow, dataset: DatasetRow) -> View:
-    """The bank with the scores of the data set's images."""
+    """The bank with the data set's images."""
     ws = workspace()
     bank = _bank(row.fingerprint, ws, row.name)
     if row.encoder not in dataset.encoders:
-        return View(row, bank, dataset, None, None)
-    data, scores = _scored(f"{row.fingerprint}|{dataset.fingerprint}|{row.encoder}", ws, dataset.name, bank)
-    return View(row, bank, dataset, data, scores, None if data is None else activations.uses(bank, data))
+        return View(row, bank, dataset, None)
+    data, uses = _images_of(f"{row.fingerprint}|{dataset.fingerprint}|{row.encoder}", ws, dataset.name, bank)
+    return View(row, bank, dataset, data, uses)
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
@@ -66,14 +65,14 @@ def _bank(fingerprint: str, _ws: store.Workspace, name: str) -> "ConceptBank":
     return store.bank(_ws, name)
 
 
-@st.cache_resource(show_spinner="Scoring the images …", max_entries=4, ttl="1h")
-def _scored(
+@st.cache_resource(show_spinner="Reading the images …", max_entries=4, ttl="1h")
+def _images_of(
     key: str, _ws: store.Workspace, dataset: str, _bank: "ConceptBank"
-) -> "tuple[TrainingSet | None, Tensor | None]":
+) -> "tuple[TrainingSet | None, list[activations.Use] | None]":
     data = store.training_set(_ws, dataset, _bank.encoder_id)
     if data.contract != _bank.contract:  # embedded by other weights than the bank was made with
         return None, None
-    return data, activations.scores(_bank, data)
+    return data, activations.uses(_bank, data)
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
@@ -198,7 +197,7 @@ def concept_card(seen: View) -> None:
     _quality(seen, k)
     if quality.note:
         st.caption(f":material/warning: {escape(quality.note, 300)}")
-    if seen.data is None or seen.scores is None:
+    if seen.data is None:
         empty(
             f"{seen.dataset.name} is not embedded with {seen.row.encoder}",
             "The images that light a concept up appear once they are in the same space.",
@@ -211,10 +210,11 @@ def concept_card(seen: View) -> None:
             ":material/warning: Annotated by class: all images of a class have the same label, so that it may have learned "
             "to tell classes. Its images show more than its AUROC."
         )
-    _images(seen, k)
+    values = activations.score(seen.bank, seen.data, k)
+    _images(seen, seen.data, values)
     left, right = st.columns(2, gap="large")
     with left:
-        _classes(seen, k)
+        _classes(seen, seen.data, values)
     with right:
         _neighbours(seen, concept)
 
@@ -232,24 +232,19 @@ def _quality(seen: View, k: int) -> None:
     )
 
 
-def _images(seen: View, k: int) -> None:
-    assert seen.data is not None
-    assert seen.scores is not None
+def _images(seen: View, data: "TrainingSet", values: "Tensor") -> None:
     which = st.segmented_control(
         "Images", WHICH, default="highest", required=True, key="images", bind="query-params", label_visibility="collapsed",
         help="By score on this concept", format_func=lambda w: f"{w} scores" if w != "random" else "random images",
     )  # fmt: skip
-    values = seen.scores[:, k]
     positions = activations.examples(values, which, SHOWN, sparse=seen.uses is not None)
-    ids = [seen.data.ids[int(p)] for p in positions]
+    ids = [data.ids[int(p)] for p in positions]
     notes = {id: signed(float(values[int(p)])) for id, p in zip(ids, positions, strict=True)}
     pictures(seen.dataset, store.images_by_id(workspace(), seen.dataset.name, ids), notes)
 
 
-def _classes(seen: View, k: int) -> None:
-    assert seen.data is not None
-    assert seen.scores is not None
-    means = activations.class_means(seen.scores[:, k], seen.data)
+def _classes(seen: View, data: "TrainingSet", values: "Tensor") -> None:
+    means = activations.class_means(values, data)
     shown = means if len(means) <= 24 else [*means[:12], *means[-12:]]
     st.markdown("**Which classes have it**")
     chart(

@@ -106,7 +106,7 @@ def test_the_map_is_drawn(open_screen: Open, banked: Workspace) -> None:
 def test_scores_know_which_images_show_a_concept(banked: Workspace) -> None:
     data = store.training_set(banked, "shore", "test:shore")
 
-    values = activations.scores(directions(), data)[:, 0]
+    values = activations.score(directions(), data, 0)
 
     gulls = {i for i, label in enumerate(data.labels.tolist()) if data.classes[label] == "gull"}
     assert set(activations.examples(values, "highest", len(gulls)).tolist()) == gulls
