@@ -26,7 +26,7 @@ def add_atom_banks(
     from cbm.training_set import fitting_split
     from cbm.words import shipped
 
-    encoder, train = store.load_encoder(ws, params["encoder"]), fitting_split(data)
+    encoder, train = store.load_text_encoder(ws, params["encoder"]), fitting_split(data)
     widths = tuple(params.get("widths") or (usual_width(*train.x.shape),))
     chosen = {
         name: params[name] for name in ("kind", "k", "l1", "epochs", "rate", "seed") if params.get(name) is not None

@@ -15,7 +15,7 @@ from cbm.errors import StoreError
 
 if TYPE_CHECKING:
     from cbm.embedding_store import EmbeddingStore
-    from cbm.encoders import TextEncoder
+    from cbm.encoders import Encoder, TextEncoder
     from cbm.training_set import TrainingSet
 
 log = logging.getLogger(__name__)
@@ -28,11 +28,18 @@ def embedding_store(ws: Workspace) -> "EmbeddingStore":
     return EmbeddingStore(ws.folder("embeddings"))
 
 
-def load_encoder(ws: Workspace, id: str) -> "TextEncoder":
+def load_encoder(ws: Workspace, id: str) -> "Encoder":
     """An encoder on the device of the settings; downloaded only if they allow it."""
     from cbm.encoders import load_encoder
 
     return load_encoder(id, device=device(ws), allow_download=ws.settings.allow_download)
+
+
+def load_text_encoder(ws: Workspace, id: str) -> "TextEncoder":
+    """The same for one that is to read text; `EncoderError` when it does not."""
+    from cbm.encoders import reading
+
+    return reading(load_encoder(ws, id))
 
 
 def device(ws: Workspace) -> str:

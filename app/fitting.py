@@ -47,7 +47,7 @@ def _of_texts(ws: Workspace, data: "TrainingSet", params: Mapping[str, Any], on_
     """The phrases in `texts`."""
     from cbm.sources import bank_from_texts
 
-    encoder = store.load_encoder(ws, params["encoder"])
+    encoder = store.load_text_encoder(ws, params["encoder"])
     return bank_from_texts(encoder, params["texts"], on_progress=on_progress), ""
 
 
@@ -59,7 +59,7 @@ def _of_vocabulary(ws: Workspace, data: "TrainingSet", params: Mapping[str, Any]
     from cbm.word_banks import bank_from_words, known_to
     from cbm.words import as_words, shipped, sift
 
-    encoder = store.load_encoder(ws, params["encoder"])
+    encoder = store.load_text_encoder(ws, params["encoder"])
     words = as_words(params["words"]) if params.get("words") else shipped(params.get("list") or "all")
     names = data.classes if params.get("names", True) else ()
     chosen = {key: params[key] for key in ("parts", "groups", "most") if params.get(key)}
@@ -80,7 +80,7 @@ def _of_sentences(ws: Workspace, data: "TrainingSet", params: Mapping[str, Any],
     if not candidates:
         raise UsageError("there are no candidate sentences", hint='give a file {"class": ["sentence", ...]}')
     cleaned = clean(candidates, data.classes, names=params.get("names", True), every=False)
-    encoder = store.load_encoder(ws, params["encoder"])
+    encoder = store.load_text_encoder(ws, params["encoder"])
     return bank_from_sentences(encoder, cleaned, data.classes, on_progress=on_progress), cleaned.summary()
 
 
@@ -115,13 +115,14 @@ def fit_model(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress)
     absent.
     Measured on the validation images, or the test images where there are no others.
     """
+    from cbm.encoders import reads_text
     from cbm.methods import Need, fit, method
     from cbm.vocabulary import checked
     from probes.metrics import evaluate
 
     start = time.monotonic()
-    reads_text = Need.TEXT_ENCODER in method(params["method"]).needs
-    encoder = store.load_encoder(ws, params["encoder"]) if reads_text else None
+    needed = Need.TEXT_ENCODER in method(params["method"]).needs and reads_text(params["encoder"])
+    encoder = store.load_text_encoder(ws, params["encoder"]) if needed else None
     data = store.training_set(ws, params["dataset"], params["encoder"], encoder=encoder)
     if params.get("candidates"):
         data = replace(data, candidates=checked(params["candidates"]))

@@ -30,7 +30,15 @@ from app.datasets import (
     images_by_id,
     query_images,
 )
-from app.embedded import device, embedding_store, load_encoder, mark_embedded, training_set, training_set_of
+from app.embedded import (
+    device,
+    embedding_store,
+    load_encoder,
+    load_text_encoder,
+    mark_embedded,
+    training_set,
+    training_set_of,
+)
 from app.history import (
     Diff,
     History,
@@ -104,6 +112,7 @@ __all__ = [
     "history",
     "images_by_id",
     "load_encoder",
+    "load_text_encoder",
     "mark_embedded",
     "model",
     "model_row",

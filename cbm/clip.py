@@ -51,6 +51,11 @@ class ClipEncoder:
     preprocessing: Preprocessing
     contract: str
 
+    @property
+    def visual(self) -> nn.Module:
+        """The image tower: pixels to embeddings of any length."""
+        return self.model.visual  # type: ignore[return-value]
+
     @cached_property
     def dim(self) -> int:
         """Length of an embedding."""
@@ -62,10 +67,7 @@ class ClipEncoder:
 
     def encode_pixels(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
         """Embeddings of pixels that `preprocessing` made."""
-        like, channels_last = next(self.model.parameters()), torch.channels_last  # convolutions are 1.7 times faster
-        with torch.inference_mode():
-            embedding = self.model.encode_image(pixels.to(like.device, like.dtype, memory_format=channels_last))  # type: ignore[operator]
-        return _unit_rows(embedding)
+        return unit_embeddings(self.model.encode_image, self.model, pixels)  # type: ignore[arg-type]
 
     def encode_texts(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
         """Embeddings of texts exactly as they are; prompts are the caller's business."""
@@ -82,19 +84,38 @@ class ClipEncoder:
 
 
 def make_clip_encoder(
-    name: str, model: nn.Module, tokenizer: Tokenizer, preprocessing: Preprocessing, *, device: str = "cpu"
+    name: str,
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    preprocessing: Preprocessing,
+    *,
+    device: str = "cpu",
+    architecture: str = "",
 ) -> ClipEncoder:
-    """The encoder around an open_clip model whose weights are loaded; it is moved to `device` and made ready."""
-    contract = contract_of(model.state_dict(), preprocessing)
-    dtype = torch.bfloat16 if preprocessing.precision == "bf16" else torch.float32  # fp16 is very slow on a CPU
-    ready = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
-    ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    """The encoder around a model like open_clip's whose weights are loaded; it is moved to `device` and made ready."""
+    contract = contract_of(model.state_dict(), preprocessing, architecture)
+    ready = made_ready(model, preprocessing, device=device)
     return ClipEncoder(name, ready, tokenizer, preprocessing, contract)
 
 
-def contract_of(weights: Mapping[str, Tensor], preprocessing: Preprocessing) -> str:
-    """sha256 of all weights and of the preprocessing, in hexadecimal: the same for the same embeddings."""
+def made_ready(model: nn.Module, preprocessing: Preprocessing, *, device: str) -> nn.Module:
+    """The model on its device, in the precision that the preprocessing names and in evaluation mode."""
+    dtype = torch.bfloat16 if preprocessing.precision == "bf16" else torch.float32  # fp16 is very slow on a CPU
+    ready = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return ready
+
+
+def contract_of(weights: Mapping[str, Tensor], preprocessing: Preprocessing, architecture: str = "") -> str:
+    """sha256 of all weights and of the preprocessing, in hexadecimal: the same for the same embeddings.
+
+    Parameters
+    ----------
+    architecture
+        What the shapes of the weights do not tell, such as the number of heads, where the weights may come with several.
+    """
     digest = hashlib.sha256(repr(sorted(preprocessing.to_dict().items())).encode())
+    digest.update(architecture.encode())
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -218,6 +239,16 @@ def _cached(repository: str, files: Sequence[str]) -> Path | None:
 
     found = [try_to_load_from_cache(repository, file) for file in files]
     return next((Path(path) for path in found if isinstance(path, str)), None)
+
+
+def unit_embeddings(
+    run: Callable[[Tensor], Tensor], network: nn.Module, pixels: Float[Tensor, "n 3 h w"]
+) -> Float[Tensor, "n d"]:
+    """What `run` makes of pixels on the device and in the precision of the network, as unit rows on the CPU."""
+    like, channels_last = next(network.parameters()), torch.channels_last  # convolutions are 1.7 times faster
+    with torch.inference_mode():
+        embedding = run(pixels.to(like.device, like.dtype, memory_format=channels_last))
+    return _unit_rows(embedding)
 
 
 def _unit_rows(embedding: Tensor) -> Float[Tensor, "n d"]:

@@ -17,6 +17,7 @@ from cbm.errors import EncoderError, unknown
 from cbm.preprocessing import Preprocessing
 
 Precision = Literal["fp32", "bf16"]
+BACKBONES = ("torchvision:", "timm:")  # classifiers without their last layer; they read no text
 
 
 @runtime_checkable
@@ -67,14 +68,16 @@ class EncoderInfo:
 
 def load_encoder(
     name: str, *, device: str = "cpu", precision: Precision = "fp32", allow_download: bool = False
-) -> TextEncoder:
-    """The encoder with this id.
+) -> Encoder:
+    """The encoder with this id; a `TextEncoder` where `reads_text` says so.
 
     Parameters
     ----------
     name
-        `builtin:demo`, `builtin:photo`, `open_clip:MODEL/TAG`, `open_clip:hf-hub:ORG/NAME` or
-        `open_clip:local-dir:PATH`.
+        `builtin:demo`, `builtin:photo`, `open_clip:MODEL/TAG`, `open_clip:hf-hub:ORG/NAME`,
+        `open_clip:local-dir:PATH`; `hf:ORG/NAME[@REVISION]` or `hf:PATH` for CLIP and SigLIP of transformers; and the
+        backbones, which read no text: `torchvision:NAME[/WEIGHTS]`, `torchvision:NAME@FILE`, `timm:NAME`,
+        `timm:hf-hub:ORG/NAME`, `timm:local-dir:PATH`.
     device
         `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`.
     precision
@@ -100,14 +103,42 @@ def load_encoder(
 def list_encoders(pattern: str = "") -> tuple[EncoderInfo, ...]:
     """The encoders that have `pattern` in their id; without one, only those that need no download.
 
-    Any other `open_clip:hf-hub:` or `open_clip:local-dir:` id can be loaded too; they cannot be listed.
+    Others of the hub and those in folders can be loaded by their id too; they cannot be listed.
     """
-    from cbm import builtin, clip
+    from cbm import builtin, clip, hf_clip, timm_backbones, torchvision_backbones
 
-    known = builtin.infos() + clip.infos()
+    published = clip.infos() + hf_clip.infos()
+    known = builtin.infos() + published + torchvision_backbones.infos(pattern) + timm_backbones.infos(pattern)
     if not pattern:
         return tuple(info for info in known if info.installed or info.id.startswith("builtin:"))
     return tuple(info for info in known if pattern.lower() in info.id.lower())
+
+
+def reads_text(encoder_id: str) -> bool:
+    """Whether an encoder reads text too, by its id alone.
+
+    Examples
+    --------
+    >>> reads_text("hf:openai/clip-vit-large-patch14"), reads_text("timm:resnet18.a1_in1k")
+    (True, False)
+    """
+    return encoder_id.startswith(("builtin:", "open_clip:", "hf:"))
+
+
+def reading(encoder: Encoder) -> TextEncoder:
+    """The encoder, if it reads text.
+
+    Raises
+    ------
+    EncoderError
+        If it does not.
+    """
+    if isinstance(encoder, TextEncoder):
+        return encoder
+    raise EncoderError(
+        f"{encoder.id} reads no text, so words cannot become concepts in its space",
+        hint="build concepts from annotated images or as atoms, or choose an encoder that reads text, such as builtin:photo",
+    )
 
 
 def check_contract(encoder: Encoder, contract: str, *, made_with: Preprocessing | None = None) -> None:
@@ -137,11 +168,17 @@ def check_contract(encoder: Encoder, contract: str, *, made_with: Preprocessing 
     )
 
 
-_Loader = Callable[[str, str, Precision, bool], TextEncoder]  # rest of the id, device, precision, allow_download
+_Loader = Callable[[str, str, Precision, bool], Encoder]  # rest of the id, device, precision, allow_download
 
 
 def _loaders() -> dict[str, _Loader]:
     """What reads the part of an id after its prefix; a new kind of encoder is one line here."""
-    from cbm import builtin, clip
+    from cbm import builtin, clip, hf_clip, timm_backbones, torchvision_backbones
 
-    return {"builtin": builtin.load, "open_clip": clip.load}
+    return {
+        "builtin": builtin.load,
+        "open_clip": clip.load,
+        "hf": hf_clip.load,
+        "torchvision": torchvision_backbones.load,
+        "timm": timm_backbones.load,
+    }

@@ -103,7 +103,7 @@ def _network(model: ConceptModel, encoder: "Encoder | None") -> tuple[_Decision,
     from cbm.encoders import check_contract
 
     check_contract(encoder, model.recipe.contract)
-    tower = getattr(getattr(encoder, "model", None), "visual", None)
+    tower = getattr(encoder, "visual", None)
     if not isinstance(tower, nn.Module):
         raise ModelError(f"the image tower of {encoder.id} cannot be exported", hint="export without it")
     pixels = torch.randn(CHECKED, 3, *encoder.preprocessing.size, generator=numbers)

@@ -32,7 +32,7 @@ def tower_of(encoder: Encoder) -> nn.Module:
     EncoderError
         If the encoder has no attention that is known here.
     """
-    visual = getattr(getattr(encoder, "model", None), "visual", None)
+    visual = getattr(encoder, "visual", None)
     if not isinstance(visual, nn.Module):
         raise EncoderError(
             f"{encoder.id} has no vision transformer that can be looked into", hint="builtin:demo is one that can"

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor
 
-from cbm.clip import ClipEncoder
 from cbm.encoders import Encoder, check_contract
 from cbm.errors import unknown
 from cbm.model import ConceptModel
@@ -250,15 +249,15 @@ def mappable(encoder_id: str) -> bool:
 
     Examples
     --------
-    >>> mappable("builtin:demo"), mappable("words:colours")
-    (True, False)
+    >>> mappable("builtin:demo"), mappable("timm:resnet18.a1_in1k"), mappable("words:colours")
+    (True, True, False)
     """
-    return encoder_id.startswith(("builtin:", "open_clip:"))
+    return encoder_id.startswith(("builtin:", "open_clip:", "hf:", "timm:", "torchvision:"))
 
 
 def possible_methods(encoder: Encoder, model: ConceptModel) -> tuple[str, ...]:
     """The methods that this encoder's structure and this model's scores allow, as `METHODS` orders them."""
-    visual = getattr(encoder.model, "visual", None) if isinstance(encoder, ClipEncoder) else None
+    visual = getattr(encoder, "visual", None)
     if visual is None:
         return ()
     linear, token = hasattr(model.bottleneck, "directions"), has_class_token(visual)

@@ -7,7 +7,6 @@ from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from cbm.clip import ClipEncoder
 from cbm.encoders import Encoder
 from cbm.errors import EncoderError
 from probes.towers import Tower, vision_tower
@@ -58,10 +57,10 @@ def view(encoder: Encoder, image: Image) -> View:
     Raises
     ------
     EncoderError
-        If the encoder is not one of open_clip.
+        If the encoder is not one of ours, with an image tower.
     """
-    visual = getattr(encoder.model, "visual", None) if isinstance(encoder, ClipEncoder) else None
-    if not isinstance(encoder, ClipEncoder) or not isinstance(visual, nn.Module):
+    visual = getattr(encoder, "visual", None)
+    if not isinstance(visual, nn.Module):
         raise EncoderError(f"embeddings of {encoder.id} cannot be taken apart into places", hint=LIKE)
     like = next(visual.parameters())
     pixels = torch.from_numpy(encoder.preprocessing(image))[None]

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from cbm.training_set import TrainingSet
 
 MODELS, BUILD, NO_BANK = "Models", "Build a model", "none"
-READS_TEXT = ("builtin:", "open_clip:")
 SENTENCES, OWN_WORDS = "fit_sentences", "fit_words"
 
 
@@ -35,10 +34,10 @@ def reason_against(method: "Method", data: "TrainingSet", bank: str, *, given: b
 
     With `given`, candidate sentences are not asked for, because a person can still give them.
     """
+    from cbm.encoders import reads_text
     from cbm.methods import Need, missing
 
-    reads = data.encoder_id.startswith(READS_TEXT)
-    there = {Need.TEXT_ENCODER: reads, Need.CANDIDATES: given}
+    there = {Need.TEXT_ENCODER: reads_text(data.encoder_id), Need.CANDIDATES: given}
     needs = tuple(need for need in method.needs if not there.get(need))
     held = replace(data, bank=store.bank(ui.workspace(), bank)) if bank else data
     return missing(needs, held)

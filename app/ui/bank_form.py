@@ -43,7 +43,9 @@ def bank_form(dataset: DatasetRow) -> None:
     params: dict[str, Any] = {"dataset": dataset.name, "encoder": encoder, "source": SOURCES[way]}
     if way != EXAMPLES and encoder == PHOTO:
         st.info(PHOTO_WORDS, icon=":material/info:")
-    wrong = ""
+    wrong = _no_words(encoder) if way in (TEXTS, WORDS, SENTENCES) else ""
+    if wrong:
+        st.info(escape(wrong, 300), icon=":material/block:")
     if way == EXAMPLES:
         params |= _examples(dataset)
     elif way == WORDS:
@@ -51,7 +53,7 @@ def bank_form(dataset: DatasetRow) -> None:
     elif way == SENTENCES:
         from cbm.vocabulary import shipped_candidates
 
-        wrong = candidates_form(
+        wrong = wrong or candidates_form(
             dataset.classes, key="sentences", shipped=shipped_candidates(dataset.classes), every=False
         )
     else:
@@ -64,6 +66,15 @@ def bank_form(dataset: DatasetRow) -> None:
         args=({**params, "name": name}, f"bank_name_{way}"), disabled=bool(wrong), help=title(wrong) or None,
     )  # fmt: skip
     following(["bank"], about={"dataset": dataset.name}, key="banks")
+
+
+def _no_words(encoder: str) -> str:
+    """Why words cannot become concepts of this encoder; empty when they can."""
+    from cbm.encoders import BACKBONES
+
+    if not encoder.startswith(BACKBONES):
+        return ""
+    return f"{encoder} reads no text: its concepts come from annotated images, or are found without words."
 
 
 def _examples(dataset: DatasetRow) -> dict[str, Any]:

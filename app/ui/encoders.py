@@ -40,10 +40,11 @@ def choose_encoder(*, key: str) -> str:
 
 def _other(key: str) -> str:
     may = workspace().settings.allow_download
-    st.text_input("Id of the encoder", key=f"{key}_id", placeholder="open_clip:MODEL/TAG", width=420)
+    st.text_input("Id of the encoder", key=f"{key}_id", placeholder="hf:ORG/NAME", width=420)
     st.caption(
         "Missing weights may be downloaded." if may else
-        "Weights must be on this machine: `open_clip:local-dir:PATH`, or an `open_clip:` model that was downloaded before. "
+        "`open_clip:`, `hf:` (CLIP and SigLIP of transformers), and the backbones `timm:` and `torchvision:`, which read no text. "
+        "Weights must be on this machine: a folder such as `hf:local-dir:PATH`, or a model that was downloaded before. "
         "The settings do not allow downloads."
     )  # fmt: skip
     return str(st.session_state.get(f"{key}_id") or "").strip()

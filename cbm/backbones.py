@@ -1,0 +1,92 @@
+"""Backbones: image classifiers without their last layer, whose pooled features are the embedding. They read no text.
+
+Concepts of such an encoder come from annotated images or from a sparse autoencoder. The features are scaled to unit length,
+like the embeddings of all other encoders.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from cbm.clip import contract_of, made_ready, unit_embeddings
+from cbm.errors import EncoderError
+from cbm.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True, eq=False)
+class BackboneEncoder:
+    """A network from pixels to pooled features, with its preprocessing.
+
+    Attributes
+    ----------
+    id
+        What `load_encoder` was given.
+    visual
+        In evaluation mode, without its classifier, on any device.
+    preprocessing, contract
+        See `cbm.encoders`.
+    """
+
+    id: str
+    visual: nn.Module = field(repr=False)
+    preprocessing: Preprocessing
+    contract: str
+
+    @cached_property
+    def dim(self) -> int:
+        """Length of an embedding."""
+        return self.encode_pixels(torch.zeros(1, 3, *self.preprocessing.size)).shape[1]
+
+    def encode_images(self, images: Sequence[Image]) -> Float[Tensor, "n d"]:
+        """Embeddings of pictures of any size and mode."""
+        return self.encode_pixels(torch.stack([torch.from_numpy(self.preprocessing(image)) for image in images]))
+
+    def encode_pixels(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
+        """Embeddings of pixels that `preprocessing` made."""
+        return unit_embeddings(self.visual, self.visual, pixels)
+
+
+def make_backbone_encoder(
+    name: str, network: nn.Module, preprocessing: Preprocessing, *, architecture: str, device: str = "cpu"
+) -> BackboneEncoder:
+    """The encoder around a network whose weights are loaded and whose classifier is gone.
+
+    Raises
+    ------
+    EncoderError
+        If what the network returns is not one row of features an image.
+    """
+    contract = contract_of(network.state_dict(), preprocessing, architecture)
+    encoder = BackboneEncoder(name, made_ready(network, preprocessing, device=device), preprocessing, contract)
+    with torch.inference_mode():
+        like = next(encoder.visual.parameters())
+        features = encoder.visual(torch.zeros(1, 3, *preprocessing.size, device=like.device, dtype=like.dtype))
+    if not isinstance(features, Tensor) or features.ndim != 2:
+        raise EncoderError(
+            f"{architecture} does not end in one row of features an image", hint="choose another backbone"
+        )
+    return encoder
+
+
+def load_strictly(network: nn.Module, weights: dict[str, Tensor], *, source: str, classifiers: Sequence[str]) -> None:
+    """Put weights into a network, leaving out those of its classifier; every other must be there and fit.
+
+    Raises
+    ------
+    EncoderError
+        If they do not fit; nothing is ever left at random numbers.
+    """
+    starts = tuple(f"{name}." for name in classifiers)
+    kept = {name: tensor for name, tensor in weights.items() if not name.startswith(starts)}
+    try:
+        network.load_state_dict(kept)
+    except RuntimeError as error:
+        told = " ".join(str(error).split())[:300]
+        raise EncoderError(
+            f"the weights in {source} do not fit the network: {told}", hint="check that they are of this architecture"
+        ) from error
