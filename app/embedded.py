@@ -110,7 +110,7 @@ def training_set_of(ws: Workspace, method: str, dataset: str, encoder_id: str) -
     encoder = None
     if Need.TEXT_ENCODER in method_of(method).needs:
         try:
-            encoder = load_encoder(ws, encoder_id)
+            encoder = load_text_encoder(ws, encoder_id)
         except EncoderError as error:
             log.info("controls that read texts are left out: %s", error)
     return training_set(ws, dataset, encoder_id, encoder=encoder)
