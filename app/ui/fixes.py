@@ -10,7 +10,7 @@ import torch
 
 from app.ui.loaded import Scene
 from app.ui.previews import live_after
-from cbm.edits import Edit
+from cbm.edits import Edit, dumps
 
 if TYPE_CHECKING:
     from cbm.adapt import Fix
@@ -46,11 +46,7 @@ def edits_for(scene: Scene, gains: Mapping[str, float]) -> tuple[Edit, ...]:
 
 def accuracy(scene: Scene, split: str, edits: tuple[Edit, ...], given: "TrainingSet") -> "Estimate":
     """Accuracy on a split without the support images, with these edits after the saved ones; within milliseconds."""
-    from probes.intervals import wilson
-
-    rows = np.flatnonzero((scene.data.splits == split) & ~np.isin(np.array(scene.data.ids), np.array(given.ids)))
-    said = live_after(scene, (*scene.history.edits, *edits)).predictions.numpy()[rows]
-    return wilson(int((said == scene.data.labels.numpy()[rows]).sum()), len(rows))
+    return _accuracy(f"{support_key(scene, given)}|{split}|{dumps(edits)}", scene, split, edits, given)
 
 
 def full_report(scene: Scene, gains: Mapping[str, float], given: "TrainingSet", split: str, source: str) -> "FixReport":
@@ -69,6 +65,15 @@ def _found(key: str, _scene: Scene, _given: "TrainingSet") -> "Fix":
     from cbm.adapt import find_fix
 
     return find_fix(_scene.model, _given.x, _given.labels, statistics(_scene))
+
+
+@st.cache_resource(show_spinner=False, max_entries=512)
+def _accuracy(key: str, _scene: Scene, _split: str, _edits: tuple[Edit, ...], _given: "TrainingSet") -> "Estimate":
+    from probes.intervals import wilson
+
+    rows = np.flatnonzero((_scene.data.splits == _split) & ~np.isin(np.array(_scene.data.ids), np.array(_given.ids)))
+    said = live_after(_scene, (*_scene.history.edits, *_edits)).predictions.numpy()[rows]
+    return wilson(int((said == _scene.data.labels.numpy()[rows]).sum()), len(rows))
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)

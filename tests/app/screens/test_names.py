@@ -28,6 +28,7 @@ NAMED = replace(
         ("explain", {"view": "One class"}),
         ("intervene", {"image": "036.png"}),
         ("edit", {"concept": NAMED.concepts[3]}),
+        ("fix", {"each": "2"}),
     ],
 )
 def test_hostile_names_are_escaped_everywhere(
