@@ -38,11 +38,11 @@ $(BIN)/python:
 # torch goes first, so that a build for this machine that pip already prefers is not replaced by a dependency's choice.
 .venv/.run: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) torch
-	$(PIP) --editable '.[photo,postgres]'
+	$(PIP) --editable '.[photo,postgres,onnx,api]'
 	@touch $@
 
 .venv/.test: .venv/.run
-	$(PIP) --editable '.[photo,postgres,fast,onnx,api,test]'
+	$(PIP) --editable '.[photo,postgres,onnx,api,fast,test]'
 	@touch $@
 
 system-packages:

@@ -2,6 +2,7 @@
 
 import hashlib
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import streamlit as st
@@ -67,12 +68,22 @@ def others(row: ModelRow, branch: str) -> None:
             "HTML report", lambda: report(row.name, branch), file_name=f"{name}.html", mime="text/html",
             icon=":material/description:", on_click="ignore", key="download_html",
         )  # fmt: skip
+        reason = no_onnx(row)
         st.download_button(
             "ONNX", lambda: onnx(row.name, branch), file_name=f"{name}.onnx", mime="application/octet-stream",
-            icon=":material/deployed_code:", on_click="ignore", key="download_onnx",
+            icon=":material/deployed_code:", on_click="ignore", key="download_onnx", disabled=bool(reason),
+            help=reason or None,
         )  # fmt: skip
         with st.popover("Model card", icon=":material/article:"):
             st.markdown(card(row, branch))
+
+
+def no_onnx(row: ModelRow) -> str:
+    """Why a model cannot be had as ONNX here; empty when it can."""
+    if find_spec("onnxscript") is None:
+        return "It needs extra packages: pip install 'pellucid[onnx]'"
+    exact = store.base_model(ui.workspace(), row.name).exact
+    return "" if exact else "Its scores are inferred step by step, which ONNX cannot hold."
 
 
 def report(model: str, branch: str) -> bytes:
