@@ -4,6 +4,8 @@ import streamlit as st
 import torch
 
 from app import charts, store, ui
+from app.casebook import KEPT, Entry, record
+from app.ui import case_desk
 from app.ui.conditional_tables import conditional_tables, has_joint
 from app.ui.many_images import TYPICAL, answers, asked_how, many_images
 from cbm.bottleneck import Clamp, clamp_of
@@ -32,6 +34,8 @@ def desk(scene: ui.Scene) -> None:
         sliders(scene, image, moved)
     with looks:
         consequences(scene, image, moved)
+        case_desk.your_case(scene, image, moved)
+    case_desk.case_log(scene)
 
 
 def where(scene: ui.Scene) -> None:
@@ -258,6 +262,7 @@ def say(scene: ui.Scene, image: str, names: list[str], value: float | None) -> N
     rest = {name: old for name, old in kept.items() if name not in names}
     added = {} if value is None else dict.fromkeys(names, value)
     store.save_draft(scene.ws, scene.row.name, image, {**rest, **added})
+    case_desk.moved(scene, image, kept, {**rest, **added})
 
 
 @ui.callback
@@ -267,6 +272,10 @@ def keep(scene: ui.Scene, image: str, moved: dict[str, float]) -> None:
     edits = [SetScore(name, value) for name, value in moved.items()]
     store.append(scene.ws, scene.row.name, edits, branch=past.branch, expect_version=past.version)
     store.save_draft(scene.ws, scene.row.name, image, {})
+    record(scene.ws, scene.row.name, [
+        Entry(image, KEPT, branch=past.branch, version=past.version, concept=name, after=value)
+        for name, value in moved.items()
+    ])  # fmt: skip
     ui.announce(f"{ui.plural(len(edits), 'edit')} kept; undo on the screen Edit.")
     st.rerun()  # the whole page, since the model is another one now
 

@@ -7,4 +7,4 @@ One file a paper, named in `PAPERS`, with one function `claims(world, seeds)`. A
 not holding, with why.
 """
 
-PAPERS = ("posthoc", "labo", "labelfree", "sparse", "cms", "dncbm", "v2c", "ecbm", "testtime")
+PAPERS = ("posthoc", "labo", "labelfree", "sparse", "cms", "dncbm", "v2c", "ecbm", "testtime", "interventions")

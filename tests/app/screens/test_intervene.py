@@ -8,6 +8,7 @@ from shore import fill
 from streamlit.testing.v1 import AppTest
 
 from app import store
+from app.casebook import casebook
 from app.workspace import Workspace
 
 Open, Words = Callable[..., AppTest], Callable[[AppTest], str]
@@ -134,3 +135,30 @@ def test_a_slider_is_read_aloud_without_markdown(open_screen: Open, shore: Works
     slider = page.slider(key=WATER)
     assert slider.label.startswith("water, model ")
     assert not set(slider.label) & set("*:[]")
+
+
+def test_every_correction_is_in_the_log_in_order(open_screen: Open, shore: Workspace) -> None:
+    page = open_screen("intervene", image=IMAGE)
+    page.slider(key=WATER).set_value(1.0).run()
+    page.button(key=f"reset|shore-posthoc|{IMAGE}|water").click().run()
+
+    said, taken_back = casebook(shore, "shore-posthoc")
+
+    assert (said.what, said.concept, said.decision) == ("set", "water", "gull")
+    assert (said.before, said.after) == (pytest.approx(-1.0), pytest.approx(1.0, abs=0.02))
+    assert (taken_back.what, taken_back.after, taken_back.decision) == ("reset", pytest.approx(-1.0), "crow")
+    (log,) = (frame.value for frame in page.dataframe if "model decides" in frame.value)
+    assert list(log["what"]) == ["reset", "set"]
+
+
+def test_a_persons_own_decision_is_kept_with_confidence_and_note(open_screen: Open, shore: Workspace) -> None:
+    page = open_screen("intervene", image=IMAGE)
+    key = f"shore-posthoc|{IMAGE}"
+    page.selectbox(key=f"verdict|{key}").select("wren")
+    page.text_input(key=f"note|{key}").set_value("<b>odd</b> wing")
+    page.button(key="log").click().run()
+
+    (entry,) = casebook(shore, "shore-posthoc")
+    assert not page.exception
+    assert (entry.what, entry.verdict, entry.decision, entry.text) == ("verdict", "wren", "crow", "<b>odd</b> wing")
+    assert page.text_input(key=f"note|{key}").value == ""
