@@ -27,14 +27,14 @@ def desk(scene: ui.Scene) -> None:
     """The picture and what becomes of the decision at the left, the concepts to move at the right."""
     image = scene.data.ids[scene.image]
     moved = known_draft(scene, image)
-    looks, moves = ui.beside(2, 3, narrowest=140)
+    looks, moves = ui.beside(2, 3, narrowest=115)
     with moves:
         ask(scene, image, moved)
         followed(scene, moved)
         sliders(scene, image, moved)
     with looks:
         consequences(scene, image, moved)
-        case_desk.your_case(scene, image, moved)
+    case_desk.your_case(scene, image, moved)
     case_desk.case_log(scene)
 
 

@@ -40,10 +40,10 @@ def your_case(scene: Scene, image: str, draft: dict[str, float]) -> None:
             "**Your decision on this case**", help="Kept in the log with the time; J and K go on to other cases"
         )
         with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-            st.selectbox("It is", [LIKE_MODEL, *scene.model.classes], key=f"verdict|{key}", width=230)
-            st.segmented_control("You are", SURE, key=f"sure|{key}")
+            st.selectbox("It is", [LIKE_MODEL, *scene.model.classes], key=f"verdict|{key}", width=220)
+            st.segmented_control("You are", SURE, key=f"sure|{key}", width="content")
         with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-            st.text_input("Note", key=f"note|{key}", placeholder="What you saw", max_chars=2000)
+            st.text_input("Note", key=f"note|{key}", placeholder="What you saw", max_chars=2000, width="stretch")
             st.button("Keep in the log", icon=":material/done:", on_click=_keep, args=(scene, image, draft), key="log")
 
 
