@@ -18,15 +18,17 @@ def add_atom_banks(
 
     One width gives the bank `name`; of several, each has its width behind the name. `kind`, `k`, `l1`, `epochs`, `rate`
     and `seed` are options of the autoencoder, `names` says how atoms are named. The words are `texts`, else the names of
-    the annotated concepts, else the attributes that ship.
+    the annotated concepts, else the attributes that ship. The atoms of an encoder that reads no text are numbered.
     """
-    from cbm.atoms import live_atoms, named_atoms, usual_width
+    from cbm.atoms import live_atoms, named_atoms, unnamed_atoms, usual_width
+    from cbm.encoders import reads_text
     from cbm.sae_training import SaeConfig, train_saes
     from cbm.sources import measure_bank
     from cbm.training_set import fitting_split
     from cbm.words import shipped
 
-    encoder, train = store.load_text_encoder(ws, params["encoder"]), fitting_split(data)
+    train = fitting_split(data)
+    encoder = store.load_text_encoder(ws, params["encoder"]) if reads_text(params["encoder"]) else None
     widths = tuple(params.get("widths") or (usual_width(*train.x.shape),))
     chosen = {
         name: params[name] for name in ("kind", "k", "l1", "epochs", "rate", "seed") if params.get(name) is not None
@@ -36,9 +38,12 @@ def add_atom_banks(
     words = params.get("texts") or data.concepts or tuple(word.text for word in shipped("attributes"))
     rows = []
     for i, dictionary in enumerate(found):
-        on_progress(0.8 + 0.2 * i / len(found), f"naming {len(dictionary):,} atoms with {len(words):,} words")
         live = live_atoms(dictionary, train.x)
-        bank = named_atoms(live, train.x, encoder, words, params.get("names", "images"), contract=data.contract)
+        if encoder is None:
+            bank = unnamed_atoms(live, encoder_id=params["encoder"], contract=data.contract)
+        else:
+            on_progress(0.8 + 0.2 * i / len(found), f"naming {len(dictionary):,} atoms with {len(words):,} words")
+            bank = named_atoms(live, train.x, encoder, words, params.get("names", "images"), contract=data.contract)
         name = params["name"] if len(widths) == 1 else f"{params['name']}-{len(dictionary)}"
         rows.append(store.add_bank(ws, name, measure_bank(bank, data), dataset=params["dataset"]))
     return rows

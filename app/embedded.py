@@ -104,11 +104,10 @@ def training_set_of(ws: Workspace, method: str, dataset: str, encoder_id: str) -
     Without it where the encoder cannot be loaded here: everything else can still be measured.
     """
     from cbm.errors import EncoderError
-    from cbm.methods import Need
     from cbm.methods import method as method_of
 
     encoder = None
-    if Need.TEXT_ENCODER in method_of(method).needs:
+    if method_of(method).reads_text:
         try:
             encoder = load_text_encoder(ws, encoder_id)
         except EncoderError as error:

@@ -116,12 +116,12 @@ def fit_model(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress)
     Measured on the validation images, or the test images where there are no others.
     """
     from cbm.encoders import reads_text
-    from cbm.methods import Need, fit, method
+    from cbm.methods import fit, method
     from cbm.vocabulary import checked
     from probes.metrics import evaluate
 
     start = time.monotonic()
-    needed = Need.TEXT_ENCODER in method(params["method"]).needs and reads_text(params["encoder"])
+    needed = method(params["method"]).reads_text and reads_text(params["encoder"])
     encoder = store.load_text_encoder(ws, params["encoder"]) if needed else None
     data = store.training_set(ws, params["dataset"], params["encoder"], encoder=encoder)
     if params.get("candidates"):

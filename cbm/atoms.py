@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cbm.atom_names import AtomName, bank_of_atoms, name_by_direction, name_by_images
-from cbm.bank import ConceptBank
+from cbm.bank import ConceptBank, Origin
 from cbm.encoders import TextEncoder
 from cbm.errors import DataError
 from cbm.sae import Dictionary, gate
@@ -76,6 +76,14 @@ def named_atoms(
     return bank_of_atoms(
         live, guessed(live, x, texts.names, texts.vectors, way), encoder_id=encoder.id, contract=contract
     )
+
+
+def unnamed_atoms(live: Dictionary, *, encoder_id: str = "", contract: str = "") -> ConceptBank:
+    """The atoms as a bank, numbered and not named: for an encoder that reads no text, until a person names them."""
+    numbered = [AtomName(((f"atom {place}", 0.0),)) for place in range(1, len(live) + 1)]
+    bank = bank_of_atoms(live, numbered, encoder_id=encoder_id, contract=contract)
+    origin = Origin("atom", f"{live.kind} dictionary, not named", (), live.threshold)
+    return replace(bank, origin=(origin,) * len(bank))
 
 
 def guessed(

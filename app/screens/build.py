@@ -37,7 +37,8 @@ def reason_against(method: "Method", data: "TrainingSet", bank: str, *, given: b
     from cbm.encoders import reads_text
     from cbm.methods import Need, missing
 
-    there = {Need.TEXT_ENCODER: reads_text(data.encoder_id), Need.CANDIDATES: given}
+    reads = reads_text(data.encoder_id)
+    there = {Need.TEXT_ENCODER: reads, Need.TEXT_OR_ATOMS: reads, Need.CANDIDATES: given}
     needs = tuple(need for need in method.needs if not there.get(need))
     held = replace(data, bank=store.bank(ui.workspace(), bank)) if bank else data
     return missing(needs, held)

@@ -23,6 +23,9 @@ class Need(Enum):
 
     CONCEPT_BANK = "it needs a concept bank; build one from texts or from annotated images"
     TEXT_ENCODER = "it needs an encoder that reads text, such as builtin:demo or builtin:photo"
+    TEXT_OR_ATOMS = (
+        "it needs an encoder that reads text, such as builtin:demo or builtin:photo, or a concept bank of atoms"
+    )
     CONCEPT_LABELS = "it needs images annotated with concepts (columns c:<concept> in the manifest)"
     CANDIDATES = "it needs candidate sentences for every class, as a file {class: [sentence, ...]}"
 
@@ -41,6 +44,11 @@ class Method:
     needs: tuple[Need, ...]
     config: type[Any]
     fit: Callable[[TrainingSet, Any, OnProgress], ConceptModel]
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether a text encoder is of use to it."""
+        return not {Need.TEXT_ENCODER, Need.TEXT_OR_ATOMS}.isdisjoint(self.needs)
 
 
 MODULES = {
@@ -71,11 +79,19 @@ def methods() -> tuple[Method, ...]:
     return tuple(method(name) for name in MODULES)
 
 
+def holds_atoms(bank: ConceptBank | None) -> bool:
+    """Whether a bank is of atoms that an autoencoder has found."""
+    from cbm.atoms import are_atoms
+
+    return bank is not None and len(bank) > 0 and are_atoms(bank)
+
+
 def missing(needs: tuple[Need, ...], data: TrainingSet) -> str:
     """Why a method cannot be fitted on this data, as one sentence; empty when it can."""
     there = {
         Need.CONCEPT_BANK: data.bank is not None and len(data.bank) > 0,
         Need.TEXT_ENCODER: data.encoder is not None,
+        Need.TEXT_OR_ATOMS: data.encoder is not None or holds_atoms(data.bank),
         Need.CONCEPT_LABELS: data.concept_labels is not None,
         Need.CANDIDATES: bool(data.candidates),
     }

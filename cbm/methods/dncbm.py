@@ -69,7 +69,7 @@ def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptMo
     Raises
     ------
     ModelError
-        If no text encoder is there, or no words.
+        If there is no bank of atoms, and no text encoder or no words.
     DataError
         If the training images do not do, or use no atom often enough.
 
@@ -115,7 +115,7 @@ def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptMo
 def _found(data: TrainingSet, train: TrainingSet, config: Config, on_progress: OnProgress) -> tuple[ConceptBank, str]:
     """Atoms of the training images, named and, where they are annotated, measured; and what is to be told of them."""
     if data.encoder is None:
-        raise ModelError(f"the model cannot be fitted: {Need.TEXT_ENCODER.value}")
+        raise ModelError(f"the model cannot be fitted: {Need.TEXT_OR_ATOMS.value}")
     words = _words(data)
     on_progress(0.0, f"looking for atoms in {len(train):,} images")
     found = train_sae(train.x, _sae_config(config, *train.x.shape), on_progress=on_progress)
@@ -169,7 +169,7 @@ METHOD = Method(
     title="Discover-then-name CBM",
     summary="Finds concepts in the embeddings by itself, names them with words, and classifies with few of them.",
     paper="Rao, Mahajan, Böhle, Schiele: Discover-then-Name, ECCV 2024",
-    needs=(Need.TEXT_ENCODER,),
+    needs=(Need.TEXT_OR_ATOMS,),
     config=Config,
     fit=fit,
 )

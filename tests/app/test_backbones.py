@@ -70,6 +70,19 @@ def test_a_backbone_serves_a_linear_probe_and_concepts_from_examples(built):
         assert found["metrics"]["accuracy"]["value"] > 0.6
 
 
+def test_atoms_of_a_backbone_are_numbered_and_serve_discover_then_name(built):
+    home, encoder = built
+    chosen = ("tiles", "--encoder", encoder)
+
+    found = done(home, "concepts", "build", *chosen, "--from", "sae", "--name", "atoms")
+    model = done(home, "train", "dncbm", *chosen, "--concepts", "atoms", "--name", "found")
+
+    names = [concept["name"] for concept in done(home, "concepts", "show", "atoms")["items"]]
+    assert found["bank"] == "atoms"
+    assert names == [f"atom {place}" for place in range(1, len(names) + 1)]
+    assert model["metrics"]["accuracy"]["value"] > 0.5
+
+
 def test_maps_of_a_backbone_are_made_from_the_command_line(built, tmp_path):
     home, encoder = built
     chosen = ("tiles", "--encoder", encoder)

@@ -161,6 +161,7 @@ def test_what_it_needs_and_does_not_get_is_asked_for_in_one_sentence(name, world
     lacking = {
         Need.CONCEPT_BANK: replace(world, bank=None),
         Need.TEXT_ENCODER: replace(world, encoder=None),
+        Need.TEXT_OR_ATOMS: replace(world, encoder=None),
         Need.CONCEPT_LABELS: replace(world, concepts=(), concept_labels=None),
         Need.CANDIDATES: replace(world, candidates=None),
     }

@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from cbm.atoms import codes_of, codes_of_bank, live_atoms, unnamed_atoms
 from cbm.bottleneck import ReluBottleneck
 from cbm.edits import DropConcept, MergeConcepts, RenameConcept, ScaleScore, SetScore, apply
 from cbm.errors import BundleError, DataError, ModelError
 from cbm.io import fingerprint, load, load_bank, save, save_bank
 from cbm.methods import fit
 from cbm.methods.dncbm import METHOD
+from cbm.sae_training import SaeConfig, train_sae
 
 OPTIONS = {"nec": 2, "width": 16, "k": 3, "epochs": 150, "rate": 3e-3}
 
@@ -109,8 +111,20 @@ def test_a_penalty_that_silences_every_atom_is_said(world):
         fit("dncbm", world, **{**OPTIONS, "kind": "relu", "l1": 100.0})
 
 
-def test_it_needs_a_text_encoder_only():
-    assert [need.name for need in METHOD.needs] == ["TEXT_ENCODER"]
+def test_it_needs_a_text_encoder_or_atoms_only():
+    assert [need.name for need in METHOD.needs] == ["TEXT_OR_ATOMS"]
+
+
+def test_atoms_that_nobody_named_are_numbered_and_need_no_text_encoder(world):
+    live = live_atoms(train_sae(world.x, SaeConfig(width=16, k=3, epochs=20)), world.x)
+    atoms = unnamed_atoms(live, encoder_id=world.encoder_id, contract=world.contract)
+
+    found = fit("dncbm", replace(world, encoder=None), bank=atoms, **OPTIONS)
+
+    assert atoms.names == tuple(f"atom {place}" for place in range(1, len(live) + 1))
+    assert set(found.concepts) <= set(atoms.names)
+    torch.testing.assert_close(codes_of_bank(atoms, world.x), codes_of(live, world.x), rtol=0, atol=1e-5)
+    assert all(not origin.words for origin in atoms.origin)
 
 
 def test_edits_do_to_scores_what_they_say(world, model):
