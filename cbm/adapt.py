@@ -167,6 +167,17 @@ def find_fix(
     return Fix(evidence, fix_edits(model, gains, source.neutral), len(x))
 
 
+def judge_shift(shift: Shift, config: FixConfig) -> list[Verdict]:
+    """What each concept does in the new place, one verdict a concept."""
+    moved = shift.detected(config.q)
+    raised, lowered = shift.rise - np.maximum(shift.fall, 0), shift.fall - np.maximum(shift.rise, 0)
+    other = (shift.agreement < config.mask_agreement) | (shift.slope <= 0)
+    misactivated = moved & ((raised >= config.mask_rise) | (other & (shift.peak >= config.mask_peak)))
+    under = _faint(shift, config) | moved & (lowered >= config.mask_rise)
+    steps = ((misactivated, Verdict.MISACTIVATED), (under, Verdict.UNDER_ACTIVATED), (moved, Verdict.SHIFTED))
+    return [next((verdict for mask, verdict in steps if mask[k]), Verdict.STEADY) for k in range(len(moved))]
+
+
 def fix_edits(
     model: ConceptModel, gains: Float64[np.ndarray, "k"], neutral: Float64[np.ndarray, "k"]
 ) -> tuple[Edit, ...]:
@@ -239,12 +250,12 @@ def _decide(
     support: _Support, shift: Shift, confusion: Float64[np.ndarray, "k"], config: FixConfig
 ) -> tuple[Float64[np.ndarray, "k"], list[Verdict]]:
     """A gain and a verdict for each concept."""
-    moved = shift.detected(config.q)
-    raised, lowered = shift.rise - np.maximum(shift.fall, 0), shift.fall - np.maximum(shift.rise, 0)
-    other = (shift.agreement < config.mask_agreement) | (shift.slope <= 0)
-    misactivated = moved & ((raised >= config.mask_rise) | (other & (shift.peak >= config.mask_peak)))
-    faint = _faint(shift, config) & ~misactivated
-    under = ~misactivated & (faint | moved & (lowered >= config.mask_rise))
+    verdicts = judge_shift(shift, config)
+    misactivated, under = (
+        np.array([v is wanted for v in verdicts], dtype=bool)
+        for wanted in (Verdict.MISACTIVATED, Verdict.UNDER_ACTIVATED)
+    )
+    faint = under & _faint(shift, config)
     gains = np.ones(len(confusion))
     candidates = np.flatnonzero(misactivated & (confusion > 0))
     for k in sorted(candidates, key=lambda k: -confusion[k])[: int(config.most_masked * len(gains))]:
@@ -253,9 +264,7 @@ def _decide(
     if counts[counts > 0].min() >= config.amplify_from:
         for k in np.flatnonzero(faint):
             gains = _accepted(support, gains, int(k), min(1 / float(shift.slope[k]), config.most_gain), config)
-    return gains, [
-        _verdict(*flags) for flags in zip(misactivated.tolist(), under.tolist(), moved.tolist(), strict=True)
-    ]
+    return gains, verdicts
 
 
 def _faint(shift: Shift, config: FixConfig) -> np.ndarray:
@@ -263,14 +272,6 @@ def _faint(shift: Shift, config: FixConfig) -> np.ndarray:
     same = (shift.agreement >= config.amplify_agreement) & (shift.slope > 0)
     certain = 1 - shift.slope > 2 * shift.slope_error
     return same & certain & (shift.slope < config.amplify_slope)
-
-
-def _verdict(misactivated: bool, under: bool, moved: bool) -> Verdict:
-    if misactivated:
-        return Verdict.MISACTIVATED
-    if under:
-        return Verdict.UNDER_ACTIVATED
-    return Verdict.SHIFTED if moved else Verdict.STEADY
 
 
 def _accepted(

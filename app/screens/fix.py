@@ -7,7 +7,7 @@ import streamlit as st
 
 from app import charts, fixing, store, ui
 from app.history import MAIN
-from app.ui.fixes import accuracy, edits_for, found_fix, full_report, nothing_found, support_key
+from app.ui.fixes import accuracy, edits_for, found_fix, full_report, nothing_found, planned_sizes, support_key
 from app.ui.support import show_support, support_panel
 from cbm.edits import Edit, TestTimeFix
 from cbm.errors import UsageError
@@ -196,10 +196,28 @@ def beside(scene: ui.Scene, given: "TrainingSet", split: str, gains: Mapping[str
     if box.open:
         with box:
             remedies(scene, given, split, gains)
+    box = st.expander("How many images to label", icon=":material/photo_library:", on_change="rerun", key="plan")
+    if box.open:
+        with box:
+            sizes(scene)
     box = st.expander("Where there is nothing to find", icon=":material/science:", on_change="rerun", key="null")
     if box.open:
         with box:
             null(scene, given)
+
+
+def sizes(scene: ui.Scene) -> None:
+    """How many images to label, from the source alone."""
+    found = planned_sizes(scene)
+    ui.chart(
+        charts.lines({"recognised": [(float(n), share) for n, share in found.items()]}, axis="recognised", across="images a class"),
+        alt="Chance to recognise a misactivated concept: "
+        + ", ".join(f"{ui.percent(share.value)} with {n}" for n, share in found.items()),
+        key="sizes",
+        table=ui.table([(n, ui.estimate(share)) for n, share in found.items()], ["images a class", "recognised"]),
+        note="Simulated from this model's source, before anybody labels an image: one concept at a time rises half of the way "
+        "to its presence in all classes that should lack it.",
+    )  # fmt: skip
 
 
 def remedies(scene: ui.Scene, given: "TrainingSet", split: str, gains: Mapping[str, float]) -> None:

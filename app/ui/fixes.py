@@ -60,6 +60,18 @@ def nothing_found(scene: Scene, split: str, per_class: int) -> "NullCheck":
     return _null(f"{scene.key}|{split}|{per_class}", scene, split, per_class)
 
 
+def planned_sizes(scene: Scene) -> "dict[int, Estimate]":
+    """Chance that a misactivated concept is recognised, by images a class."""
+    return _planned(scene.key, scene)
+
+
+@st.cache_resource(show_spinner="Simulating …", max_entries=16)
+def _planned(key: str, _scene: Scene) -> "dict[int, Estimate]":
+    from probes.support_size import plan_support
+
+    return plan_support(statistics(_scene))
+
+
 @st.cache_resource(show_spinner=False, max_entries=32)
 def _found(key: str, _scene: Scene, _given: "TrainingSet") -> "Fix":
     from cbm.adapt import find_fix
