@@ -110,7 +110,8 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = measured(arguments.concepts, arguments.c, arguments.repetitions)
     title = f"{arguments.concepts} concept vectors from {2 * PER_SIDE} images each, C = {arguments.c:g}"
-    report(f"cavs-{arguments.c:g}", title, rows)
+    grams = 2.0 * arguments.concepts * (2 * PER_SIDE) ** 2 * 512
+    report(f"cavs-{arguments.c:g}", title, rows, multiplications=grams)
 
 
 if __name__ == "__main__":

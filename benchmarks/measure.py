@@ -11,10 +11,11 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TypeVar
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(os.environ.get("BENCHMARK_RESULTS", Path(__file__).parent / "results"))
 Answer = TypeVar("Answer")
 LONG = 30.0  # CPU seconds
 Row = dict[str, str | float | int | bool]
@@ -72,9 +73,35 @@ def _median(name: str, runs: list[Row]) -> Row:
     return {"case": name, **runs[-1], **medians, "runs": len(runs)}
 
 
-def report(name: str, title: str, rows: Iterable[Row], absent: Iterable[str] = ()) -> None:
-    """Print a table and keep the same numbers, with the machine they come from, in `results/<name>.json`."""
+def gemm_rate(repetitions: int = 7) -> float:
+    """Floating-point operations a CPU second of a single-precision product, here and now; the median of some."""
+    import torch
+
+    a, b = torch.ones(512, 512), torch.ones(512, 8192)
+    out = a @ b
+    taken = []
+    for _ in range(repetitions):
+        clock = Clock()
+        torch.mm(a, b, out=out)
+        taken.append(clock.read()[0])
+    return 2.0 * a.numel() * b.shape[1] / statistics.median(taken)
+
+
+def report(
+    name: str, title: str, rows: Iterable[Row], absent: Iterable[str] = (), *, multiplications: float = 0.0
+) -> None:
+    """Print a table and keep the same numbers, with the machine they come from, in `results/<name>.json`.
+
+    Parameters
+    ----------
+    multiplications
+        Floating-point operations of the products that no case can avoid. With them each row says, as `of_gemm`, how
+        much of its time these take at the rate of a plain product: 1 is nothing left to gain in single precision.
+    """
     rows, absent = list(rows), list(absent)
+    if multiplications:
+        least = multiplications / gemm_rate()
+        rows = [{**row, "of_gemm": least / max(float(row["cpu_s"]), 1e-9)} for row in rows]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     cells = [columns, *([_shown(row.get(key, "")) for key in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
@@ -83,9 +110,9 @@ def report(name: str, title: str, rows: Iterable[Row], absent: Iterable[str] = (
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     for peer in absent:
         print(f"not installed, so not measured: {peer}")
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     machine = {"processor": platform.machine(), "threads": os.environ.get("OMP_NUM_THREADS", "default")}
-    content = {"title": title, "machine": machine, "rows": rows, "absent": absent}
+    content = {"title": title, "measured": date.today().isoformat(), "machine": machine, "rows": rows, "absent": absent}
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 

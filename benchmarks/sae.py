@@ -190,7 +190,9 @@ def main() -> None:
     torch.set_num_threads(1)
     config = SaeConfig(kind=kind, width=a.width, k=32, l1=0.05, rate=1e-3, batch=BATCH)
     rows, absent = measured(config, a.warm, a.repetitions)
-    report(f"sae-{kind}-{a.warm}", f"a step of {kind}, {a.width:,} atoms, after {a.warm} steps", rows, absent)
+    title = f"a step of {kind}, {BATCH:,} images, {a.width:,} atoms, after {a.warm} steps"
+    encoder = 2.0 * BATCH * D * a.width if kind != "relu" else 0.0  # what few codes do not spare
+    report(f"sae-{kind}-{a.warm}", title, rows, absent, multiplications=encoder)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from benchmarks.data import embeddings, texts
-from benchmarks.measure import Clock, Row, interleaved, report
+from benchmarks.measure import Clock, Row, gemm_rate, interleaved, report
 from cbm.top_scores import top_concepts, top_images
 
 ROWS = 512  # at a time, everywhere
@@ -114,7 +114,7 @@ def made(images: int, rows: int = 8192) -> Iterator[Float[Tensor, "m d"]]:
 def streamed(images: int, concepts: int) -> list[Row]:
     """One pass: concepts of images and images of concepts, with the largest resident memory."""
     t = texts(concepts)
-    rate = gemm_rate(t)
+    rate = gemm_rate()
     rows: list[Row] = []
     for what, rank, k in (("top 10 concepts", top_concepts, OF_IMAGE), ("top 5 images", top_images, OF_CONCEPT)):
         before, clock = peak_mb(), Clock()
@@ -124,17 +124,6 @@ def streamed(images: int, concepts: int) -> list[Row]:
         rows.append({"case": what, "cpu_s": cpu, "wall_s": wall, "of_gemm": share, "gemm_gflops": rate / 1e9,
                      "mb_before": before, "peak_mb": peak_mb(), "answers": len(found.positions)})  # fmt: skip
     return rows
-
-
-def gemm_rate(t: Float[Tensor, "c d"], repetitions: int = 7) -> float:
-    """Floating-point operations a CPU second of a single-precision product, the median of some."""
-    x, _ = embeddings(4 * ROWS, 50)
-    taken = []
-    for _ in range(repetitions):
-        clock = Clock()
-        product(x, t)
-        taken.append(clock.read()[0])
-    return 2.0 * len(x) * t.numel() / float(np.median(taken))
 
 
 def peak_mb() -> float:

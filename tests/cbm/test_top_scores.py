@@ -69,17 +69,21 @@ def test_of_equal_scores_the_first_counts_even_when_all_are_equal(precision):
     assert top_images(cut(same_again, [3, 60]), x, 3, precision=precision).positions.tolist() == [[0, 1, 2]] * 40
 
 
-def test_differences_below_the_first_look_are_seen():
-    """A thousand concepts that bfloat16 cannot tell apart: the candidates do not suffice, and more are looked at."""
-    base, direction = drawn(1, 64, 0), drawn(1, 64, 5)
-    heights = torch.randperm(1000, generator=torch.Generator().manual_seed(1))
-    t = base + 1e-5 * heights[:, None] * direction
-    rough = (direction.bfloat16() @ (t - t.mean(0)).bfloat16().T).unique()
-    assert len(rough) < 1000
+def test_differences_below_the_first_look_are_seen(monkeypatch):
+    """A thousand concepts whose scores bfloat16 cannot tell apart: the candidates do not suffice, and more are taken."""
+    settled, kept, g = top_scores._settled, [], torch.Generator().manual_seed(1)
+    monkeypatch.setattr(top_scores, "_settled", lambda *given: kept.append(given[-1]) or settled(*given))
+    direction, heights = drawn(1, 64, 5), torch.randperm(1000, generator=g)
+    across = torch.randn(1000, 64, generator=g).double()
+    across -= (across @ direction.T.double()) * direction
+    t = (across + 1e-4 * heights[:, None] * direction).float()
+    rough = (direction.bfloat16() @ t.bfloat16().T)[0]
+    assert set(rough.topk(5).indices.tolist()) != set(heights.topk(5).indices.tolist())
 
     found = top_concepts([direction], t, 5, precision=torch.bfloat16)
 
-    assert found.positions[0].tolist() == [int((heights == 999 - i).nonzero()) for i in range(5)]
+    assert found.positions[0].tolist() == heights.argsort(descending=True)[:5].tolist()
+    assert kept[0] == 5 + top_scores.SPARE < kept[1] < 1000
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
