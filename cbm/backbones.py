@@ -6,7 +6,7 @@ like the embeddings of all other encoders.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,26 @@ from cbm.errors import EncoderError
 from cbm.preprocessing import Preprocessing
 
 
+class Backbone(nn.Module):
+    """A network without its classifier.
+
+    Attributes
+    ----------
+    trunk
+        From pixels to pooled features.
+    map_name
+        The part whose map of features is averaged over its places and nothing else; empty where there is none.
+    """
+
+    def __init__(self, trunk: nn.Module, map_name: str = "") -> None:
+        super().__init__()
+        self.trunk, self.map_name = trunk, map_name
+
+    def forward(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
+        features: Tensor = self.trunk(pixels)
+        return features
+
+
 @dataclass(frozen=True, eq=False)
 class BackboneEncoder:
     """A network from pixels to pooled features, with its preprocessing.
@@ -27,7 +47,7 @@ class BackboneEncoder:
     id
         What `load_encoder` was given.
     visual
-        In evaluation mode, without its classifier, on any device.
+        A `Backbone` in evaluation mode, on any device.
     preprocessing, contract
         See `cbm.encoders`.
     """
@@ -62,15 +82,40 @@ def make_backbone_encoder(
         If what the network returns is not one row of features an image.
     """
     contract = contract_of(network.state_dict(), preprocessing, architecture)
-    encoder = BackboneEncoder(name, made_ready(network, preprocessing, device=device), preprocessing, contract)
-    with torch.inference_mode():
-        like = next(encoder.visual.parameters())
-        features = encoder.visual(torch.zeros(1, 3, *preprocessing.size, device=like.device, dtype=like.dtype))
+    noise = torch.randn(1, 3, *preprocessing.size, generator=torch.Generator().manual_seed(0))
+    features, places = _tried(network.eval(), noise)
     if not isinstance(features, Tensor) or features.ndim != 2:
         raise EncoderError(
             f"{architecture} does not end in one row of features an image", hint="choose another backbone"
         )
-    return encoder
+    backbone = Backbone(network, _averaged(features, places))
+    return BackboneEncoder(name, made_ready(backbone, preprocessing, device=device), preprocessing, contract)
+
+
+def _tried(network: nn.Module, pixels: Tensor) -> tuple[object, tuple[str, Tensor] | None]:
+    """What a network returns, and the last map of features that one of its smallest parts returned, with its name."""
+    last: list[tuple[str, Tensor]] = []
+
+    def note(name: str, module: nn.Module, inputs: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
+            last[:] = [(name, output)]
+
+    leaves = [(name, part) for name, part in network.named_modules() if not list(part.children())]
+    hooks = [part.register_forward_hook(partial(note, name)) for name, part in leaves]
+    try:
+        with torch.inference_mode():
+            return network(pixels.to(next(network.parameters()).dtype)), last[0] if last else None
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _averaged(features: Tensor, places: tuple[str, Tensor] | None) -> str:
+    """The name of the map whose mean the features are; empty where they are more than that."""
+    if places is None or places[1].shape[1] != features.shape[1]:
+        return ""
+    mean = places[1].mean((2, 3))
+    return places[0] if torch.allclose(mean, features, rtol=1e-4, atol=1e-5) else ""
 
 
 def load_strictly(network: nn.Module, weights: dict[str, Tensor], *, source: str, classifiers: Sequence[str]) -> None:

@@ -5,8 +5,7 @@ map adds up, with its rest, to the score. What is not of one place, such as bias
 image, is in the rest.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,14 +15,16 @@ from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from cbm.backbones import Backbone
 from cbm.encoders import Encoder
 from cbm.errors import EncoderError
-from probes.attention import attention_tap
+from probes.attention import attention_tap, tapped
+from probes.layer_tokens import tokens_kept
+from probes.towers import token_projection, vision_tower
 from probes.views import LIKE, View, view
 
 if TYPE_CHECKING:
     from open_clip.timm_model import TimmModel
-    from open_clip.transformer import VisionTransformer
 
 TOLERANCE = 1e-3  # of the embedding's length, which is one; half floats need more
 
@@ -78,47 +79,66 @@ _Parts = tuple[Tensor, Tensor, Tensor]  # places [h w d], rest [d], embedding [d
 def _way(visual: object) -> Callable[[Tensor], _Parts] | None:
     """How a tower is taken apart, by its structure."""
     from open_clip.timm_model import TimmModel
-    from open_clip.transformer import VisionTransformer
 
-    if isinstance(visual, VisionTransformer) and visual.attn_pool is None and visual.pool_type == "tok":
+    if isinstance(visual, nn.Module) and token_projection(visual) is not None and _can_be_tapped(visual):
         return partial(_class_token_parts, visual)
+    if isinstance(visual, Backbone) and visual.map_name:
+        return partial(_averaged_parts, visual)
     if isinstance(visual, TimmModel) and isinstance(getattr(visual.head, "proj", None), nn.Linear | nn.Identity):
         return partial(_pooled_parts, visual)
     return None
 
 
-def _class_token_parts(visual: "VisionTransformer", pixels: Tensor) -> _Parts:
+def _can_be_tapped(visual: nn.Module) -> bool:
+    try:
+        tapped(visual)
+    except EncoderError:
+        return False
+    return True
+
+
+def _class_token_parts(visual: nn.Module, pixels: Tensor) -> _Parts:
     """What the class token takes from each patch, over all blocks, carried through the last layer norm.
 
     The mean that the layer norm takes away is linear; only the deviation it divides by is held fixed.
     """
-    with attention_tap(visual) as tap, _kept(visual.transformer) as outputs:
+    tower, projection = vision_tower(visual), token_projection(visual)
+    if projection is None:
+        raise AssertionError("`_way` lets no other through")
+    matrix = projection.float()
+    with attention_tap(visual) as tap, tokens_kept(visual) as tokens:
         whole: Tensor = visual(pixels)[0]
-    token: Tensor = outputs[0][0, 0].float()
-    blocks = zip(visual.transformer.resblocks, tap.blocks, strict=True)
-    patches = torch.stack([block.ls_1(seen.to_first())[0, 1:].float() for block, seen in blocks]).sum(0)  # [t d]
-    norm, projection = visual.ln_post, visual.proj.float()
-    gain = norm.weight.float() / (token.var(unbiased=False) + norm.eps).sqrt()
+    token: Tensor = tokens[-1][0, 0].float()
+    blocks = zip(tower.blocks, tap.blocks, strict=True)
+    taken = [block.scale(seen.to_first())[0, tower.prefix :].float() for block, seen in blocks]
+    patches = torch.stack(taken).sum(0)  # [t d]
+    gain, bias = layer_norm_at(tower.norm, token)
 
     def carried(vectors: Tensor) -> Tensor:
-        moved: Tensor = ((vectors - vectors.mean(-1, keepdim=True)) * gain) @ projection
-        return moved
+        return ((vectors - vectors.mean(-1, keepdim=True)) * gain) @ matrix
 
-    rest = carried(token - patches.sum(0)) + norm.bias.float() @ projection
-    side = visual.patch_size
-    places = carried(patches).reshape(pixels.shape[2] // side[0], pixels.shape[3] // side[1], len(whole))
+    rest = carried(token - patches.sum(0)) + bias @ matrix
+    places = carried(patches).reshape(*tower.grid(pixels), len(whole))
     return places, rest, whole.float()
 
 
-@contextmanager
-def _kept(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Within it, what the module returns is kept."""
-    outputs: list[Tensor] = []
-    handle = module.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+def layer_norm_at(norm: nn.Module, token: Float[Tensor, "e"]) -> tuple[Float[Tensor, "e"], Float[Tensor, "e"]]:
+    """What a layer norm multiplies by at a token, once the mean is taken away, and what it adds."""
+    weight, bias, eps = (getattr(norm, name) for name in ("weight", "bias", "eps"))
+    return (weight.float() / (token.var(unbiased=False) + eps).sqrt()).detach(), bias.float().detach()
+
+
+def _averaged_parts(visual: Backbone, pixels: Tensor) -> _Parts:
+    """The places of the map of features whose mean is the embedding; there is no rest."""
+    kept: list[Tensor] = []
+    named = visual.trunk.get_submodule(visual.map_name)
+    handle = named.register_forward_hook(lambda module, inputs, output: kept.append(output))
     try:
-        yield outputs
+        whole: Tensor = visual(pixels)[0].float()
     finally:
         handle.remove()
+    places = kept[-1][0].float().permute(1, 2, 0)  # [c h w] -> [h w c]
+    return places / (places.shape[0] * places.shape[1]), torch.zeros_like(whole), whole
 
 
 def _pooled_parts(visual: "TimmModel", pixels: Tensor) -> _Parts:

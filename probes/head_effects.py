@@ -6,7 +6,6 @@ norm divides by held fixed, so is the embedding, and so is the score of a concep
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -17,12 +16,10 @@ from cbm.encoders import Encoder
 from cbm.errors import EncoderError, ModelError
 from cbm.model import ConceptModel
 from probes.attention import BlockAttention, attention_tap
+from probes.decomposition import layer_norm_at
 from probes.gated import tower_of
 from probes.layer_tokens import tokens_kept
-from probes.towers import vision_tower
-
-if TYPE_CHECKING:
-    from open_clip.transformer import VisionTransformer
+from probes.towers import Tower, token_projection, vision_tower
 
 
 @dataclass(frozen=True)
@@ -131,11 +128,16 @@ def effects_of_heads(model: ConceptModel, encoder: Encoder, seen: Look, concepts
         )
     wanted = [model.concept(name) for name in concepts]
     directions = model.bottleneck.directions(seen.embedding)[wanted]
-    visual = _class_token_tower(encoder)
-    back = _pulled_back(visual, seen, directions)  # [k e]
-    found = [
-        _of_block(block, back * _scale(scaling)) for block, scaling in zip(seen.blocks, _scalings(visual), strict=True)
-    ]
+    visual = tower_of(encoder)
+    tower, projection = vision_tower(visual), token_projection(visual)
+    if projection is None:
+        raise EncoderError(
+            f"the embedding of {encoder.id} is not read from a class token, so what single heads add is not known",
+            hint="choose builtin:demo or a vision transformer with a class token",
+        )
+    back = _pulled_back(tower, projection, seen, directions)  # [k e]
+    pairs = zip(seen.blocks, tower.blocks, strict=True)
+    found = [_of_block(block, back * _scale(its.scale)) for block, its in pairs]
     every = torch.stack(found, 1).cpu()  # [k b h t]
     heads = every.sum(-1)
     scores = model.scores(seen.embedding[None])[0, wanted]
@@ -155,29 +157,14 @@ def _in_grid(tokens: Float[Tensor, "*k t"], seen: Look) -> Float[Tensor, "*k y x
     return tokens[..., seen.prefix :].reshape(*tokens.shape[:-1], *seen.grid)
 
 
-def _pulled_back(visual: "VisionTransformer", seen: Look, directions: Float[Tensor, "k d"]) -> Float[Tensor, "k e"]:
+def _pulled_back(
+    tower: Tower, projection: Float[Tensor, "e d"], seen: Look, directions: Float[Tensor, "k d"]
+) -> Float[Tensor, "k e"]:
     """Directions of the embedding as directions of the class token: through the matrix and the layer norm."""
-    norm, token = visual.ln_post, seen.token
-    gain = (norm.weight.float() / (token.var(unbiased=False) + norm.eps).sqrt()).detach()
-    read = (directions.to(gain) @ visual.proj.float().T.detach()) * gain / seen.length
+    gain, _ = layer_norm_at(tower.norm, seen.token)
+    read = (directions.to(gain) @ projection.float().T.detach()) * gain / seen.length
     centred: Tensor = read - read.mean(1, keepdim=True)  # the layer norm takes the mean away
     return centred
-
-
-def _class_token_tower(encoder: Encoder) -> "VisionTransformer":
-    from open_clip.transformer import VisionTransformer
-
-    visual = tower_of(encoder)
-    if isinstance(visual, VisionTransformer) and visual.attn_pool is None and visual.pool_type == "tok":
-        return visual
-    raise EncoderError(
-        f"the embedding of {encoder.id} is not read from a class token, so what single heads add is not known",
-        hint="choose builtin:demo or a vision transformer of open_clip with a class token",
-    )
-
-
-def _scalings(visual: "VisionTransformer") -> list[torch.nn.Module]:
-    return [block.ls_1 for block in visual.transformer.resblocks]
 
 
 def _scale(scaling: torch.nn.Module) -> Tensor | float:

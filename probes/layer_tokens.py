@@ -23,8 +23,8 @@ def tokens_kept(visual: nn.Module) -> Iterator[list[Tensor]]:
     modules = block_modules(visual)
     kept: list[Tensor] = []
 
-    def enter(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        kept[:] = [inputs[0]]
+    def enter(module: nn.Module, inputs: tuple[Tensor, *tuple[object, ...]]) -> None:
+        kept[:] = [inputs[0]]  # transformers passes a mask, which is None, beside the tokens
 
     def leave(module: nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
         kept.append(output[0] if isinstance(output, tuple) else output)

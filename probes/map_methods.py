@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cbm.errors import EncoderError, ModelError
 from probes.attention import AttentionTap, BlockAttention, attention_tap
 from probes.decomposition import taken_apart
-from probes.towers import Tower
+from probes.towers import Tower, token_projection
 from probes.views import View, last_map
 
 STEPS = 24  # of integrated gradients
@@ -192,7 +192,7 @@ def _dense_tokens(seen: View, tower: Tower) -> Float[Tensor, "h w d"]:
         mixed = (attention @ block.values[:, :, tower.prefix :].float()).transpose(1, 2).flatten(2)
         moved = mixed @ block.projection.float().T + block.bias.float()
         tokens = tower.norm(tower.blocks[-1].scale(moved.to(seen.pixels.dtype)))[0]
-        projected: Tensor = tokens @ seen.visual.proj
+        projected: Tensor = tokens @ token_projection(seen.visual)
     return projected.float().cpu().reshape(*seen.grid, -1)
 
 
@@ -219,9 +219,7 @@ def _gradients(scores: Float[Tensor, "k"], of: list[Tensor]) -> list[list[Tensor
 
 def has_class_token(visual: nn.Module) -> bool:
     """Whether the embedding of an image tower is its class token."""
-    from open_clip.transformer import VisionTransformer
-
-    return isinstance(visual, VisionTransformer) and visual.attn_pool is None and visual.pool_type == "tok"
+    return token_projection(visual) is not None
 
 
 def _with_class_token(seen: View, method: str) -> Tower:

@@ -5,9 +5,13 @@ How many tokens come before the patches, and how large a patch is, is read from 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
+import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from cbm.backbones import Backbone
 from cbm.errors import EncoderError
 
 
@@ -53,7 +57,7 @@ def vision_tower(module: nn.Module) -> Tower:
     ----------
     module
         Of open_clip (`model.visual`), of transformers (`CLIPVisionModel`, `SiglipVisionModel`, with or without a
-        projection) or of timm (`vit_base_patch16_224`, or the one inside a model of open_clip).
+        projection), of timm (`vit_base_patch16_224`, or the one inside a model of open_clip) or of torchvision (`vit_b_16`).
 
     Raises
     ------
@@ -62,13 +66,45 @@ def vision_tower(module: nn.Module) -> Tower:
     """
     for within in (module, *(getattr(module, name, None) for name in ("trunk", "vision_model"))):
         if isinstance(within, nn.Module):
-            found = _open_clip(within) or _timm(within) or _transformers(within)
+            found = _open_clip(within) or _timm(within) or _transformers(within) or _torchvision(within)
             if found is not None:
                 return found
     raise EncoderError(
         f"a {type(module).__name__} is not a vision transformer that is known here",
         hint="choose one of open_clip, of timm, or CLIP or SigLIP of transformers; builtin:demo is one",
     )
+
+
+def token_projection(visual: nn.Module) -> Float[Tensor, "e d"] | None:
+    """The matrix from the class token, after the last layer norm, to the embedding of an image tower.
+
+    `None` where the embedding is not read from a class token through these two alone.
+    """
+    trunk: Any = visual.trunk if isinstance(visual, Backbone) else visual
+    library = type(trunk).__module__.partition(".")[0]
+    if library == "open_clip" and type(trunk).__name__ == "VisionTransformer":
+        plain = trunk.attn_pool is None and trunk.pool_type == "tok"
+        return _matrix(trunk.proj, trunk.ln_post) if plain else None
+    if library == "timm" and type(trunk).__name__ == "VisionTransformer" and isinstance(visual, Backbone):
+        plain = trunk.global_pool == "token" and trunk.attn_pool is None
+        return _matrix(None, trunk.norm) if plain and _nothing(trunk.fc_norm, trunk.head) else None
+    if library == "torchvision" and hasattr(trunk, "class_token"):
+        return _matrix(None, trunk.encoder.ln) if _nothing(*trunk.heads) else None
+    inner, projection = getattr(trunk, "vision_model", None), getattr(trunk, "visual_projection", None)
+    if hasattr(getattr(inner, "embeddings", None), "class_embedding") and isinstance(projection, nn.Linear):
+        return projection.weight.T if projection.bias is None else None
+    return None
+
+
+def _nothing(*modules: nn.Module) -> bool:
+    return all(isinstance(module, nn.Identity) for module in modules)
+
+
+def _matrix(projection: object, norm: object) -> Tensor | None:
+    """A projection as a matrix, the identity where there is none; `None` without an ordinary layer norm."""
+    if not isinstance(norm, nn.LayerNorm):
+        return None
+    return projection if isinstance(projection, Tensor) else torch.eye(norm.normalized_shape[0]).to(norm.weight)
 
 
 def _open_clip(module: nn.Module) -> Tower | None:
@@ -93,6 +129,14 @@ def _transformers(module: nn.Module) -> Tower | None:
     norm = _part(module, "post_layernorm")
     found = _blocks(layers, "layer_norm1", "self_attn", "")
     return Tower(found, norm, int(hasattr(inputs, "class_embedding")), _pair(inputs.patch_size))  # type: ignore[union-attr]
+
+
+def _torchvision(module: nn.Module) -> Tower | None:
+    encoder = getattr(module, "encoder", None)
+    layers, side = getattr(encoder, "layers", None), getattr(module, "patch_size", None)
+    if layers is None or encoder is None or side is None or not hasattr(module, "class_token"):
+        return None
+    return Tower(_blocks(layers, "ln_1", "self_attention", ""), _part(encoder, "ln"), 1, _pair(side))
 
 
 def _blocks(blocks: object, norm: str, attention: str, scale: str) -> tuple[Block, ...]:

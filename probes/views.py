@@ -11,7 +11,7 @@ from cbm.encoders import Encoder
 from cbm.errors import EncoderError
 from probes.towers import Tower, vision_tower
 
-LIKE = "choose builtin:demo, builtin:photo or a vision transformer of open_clip with a class token"
+LIKE = "choose builtin:demo, builtin:photo, or a vision transformer with a class token"
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,4 +99,7 @@ def _last_places(visual: nn.Module, pixels: Tensor) -> tuple[nn.Module, tuple[in
             hook.remove()
     if not found:
         raise EncoderError(f"a {type(visual).__name__} has no map of features", hint=LIKE)
+    (high, wide), (rows, columns) = pixels.shape[-2:], found[-1][1]
+    if not 0.5 < (rows / high) / (columns / wide) < 2:  # channels last, as in Swin transformers of timm
+        raise EncoderError("this network keeps its places in an order that is not known here", hint=LIKE)
     return found[-1]
