@@ -8,6 +8,7 @@ from app.casebook import KEPT, Entry, record
 from app.ui import case_desk
 from app.ui.conditional_tables import conditional_tables, has_joint
 from app.ui.many_images import TYPICAL, answers, asked_how, many_images
+from app.ui.several_concepts import several
 from cbm.bottleneck import Clamp, clamp_of
 from cbm.edits import SetScore
 from cbm.errors import PellucidError
@@ -188,6 +189,8 @@ def toolbar(scene: ui.Scene, image: str, moved: dict[str, float]) -> None:
                 "Reset all", icon=":material/restart_alt:", disabled=not moved, key="reset_all", shortcut="Alt+Backspace",
                 on_click=say, args=(scene, image, list(moved), None),
             )  # fmt: skip
+            with st.popover("Set several", icon=":material/checklist:"):
+                several(scene, image, say_each)
             with st.popover("Keep as edit", icon=":material/bookmark_add:", disabled=not moved):
                 keeping(scene, image, moved)
 
@@ -260,9 +263,19 @@ def say(scene: ui.Scene, image: str, names: list[str], value: float | None) -> N
     """Set these concepts' scores on the image, or give them back to the model."""
     kept = store.draft(scene.ws, scene.row.name, image)
     rest = {name: old for name, old in kept.items() if name not in names}
-    added = {} if value is None else dict.fromkeys(names, value)
-    store.save_draft(scene.ws, scene.row.name, image, {**rest, **added})
-    case_desk.moved(scene, image, kept, {**rest, **added})
+    told(scene, image, kept, rest if value is None else {**rest, **dict.fromkeys(names, value)})
+
+
+def say_each(scene: ui.Scene, image: str, scores: dict[str, float]) -> None:
+    """Set each concept's own score on the image."""
+    kept = store.draft(scene.ws, scene.row.name, image)
+    told(scene, image, kept, {**kept, **scores})
+
+
+def told(scene: ui.Scene, image: str, before: dict[str, float], after: dict[str, float]) -> None:
+    """Keep what is set now, and log what changed."""
+    store.save_draft(scene.ws, scene.row.name, image, after)
+    case_desk.moved(scene, image, before, after)
 
 
 @ui.callback

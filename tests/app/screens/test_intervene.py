@@ -162,3 +162,16 @@ def test_a_persons_own_decision_is_kept_with_confidence_and_note(open_screen: Op
     assert not page.exception
     assert (entry.what, entry.verdict, entry.decision, entry.text) == ("verdict", "wren", "crow", "<b>odd</b> wing")
     assert page.text_input(key=f"note|{key}").value == ""
+
+
+def test_a_group_is_set_at_once_to_what_is_usual_in_a_class(open_screen: Open, shore: Workspace) -> None:
+    page = open_screen("intervene", image=IMAGE)
+    key = f"shore-posthoc|{IMAGE}"
+    page.multiselect(key=f"groups|{key}").select("wing").run()
+    page.selectbox(key=f"several_to|{key}").select("crow").run()
+    page.button(key="set_several").click().run()
+
+    assert not page.exception
+    draft = store.draft(shore, "shore-posthoc", IMAGE)
+    assert draft == {"white wing": pytest.approx(0, abs=0.06), "black wing": pytest.approx(1, abs=0.06)}
+    assert {entry.concept for entry in casebook(shore, "shore-posthoc")} == set(draft)
