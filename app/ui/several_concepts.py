@@ -10,7 +10,7 @@ from app.ui.pieces import callback
 from app.ui.text import plural
 from probes.questions import groups_by_name
 
-UNKNOWN = "unknown: the mean of the training images"
+UNKNOWN = "unknown (training mean)"
 Say = Callable[[Scene, str, dict[str, float]], None]
 
 
@@ -24,7 +24,7 @@ def several(scene: Scene, image: str, say: Say) -> None:
                           help="A class: the median score of its training images"))  # fmt: skip
     names = list(dict.fromkeys([*(name for group in chosen for name in groups[group]), *also]))
     st.button(
-        f"Set {plural(len(names), 'concept')}", type="primary", disabled=not names, key="set_several",
+        f"Set {plural(len(names), 'concept')}" if names else "Set", type="primary", disabled=not names, key="set_several",
         on_click=_set, args=(scene, image, names, to, say),
     )  # fmt: skip
 

@@ -23,7 +23,7 @@ TITLES = {
     "ecbm": "energy-based CBM",
 }
 WHY = {
-    "posthoc": "its head reads more out of the scores than whether a concept is there: with every concept right it is no better",
+    "posthoc": "its head was fitted on scores, not on answers: a score set to an answer loses what else it said",
     "answers": "the model is unsure where its scores are, not where the answer matters",
     "ecbm": "the energy of image and class outweighs that of concepts: right concepts hardly move its decisions",
 }
