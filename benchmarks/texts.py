@@ -137,11 +137,11 @@ def main() -> None:
     if given.what == "selection":
         classes = given.classes or 8
         rows, absent = selection(classes, 500, 50, given.repetitions)
-        report("selection", f"{classes} classes x 500 candidates, 50 chosen", rows, absent)
+        report("selection", f"choosing sentences, {classes} classes x 500 candidates, 50 chosen", rows, absent)
     else:
         classes = given.classes or 100
         rows = profiles(10_000, 1_000, classes, given.repetitions)
-        report("profiles", f"10,000 images x 1,000 concepts x {classes} classes", rows)
+        report("profiles", f"concept matrix search, 10,000 images x 1,000 concepts x {classes} classes", rows)
 
 
 if __name__ == "__main__":

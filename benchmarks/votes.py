@@ -74,7 +74,7 @@ def main() -> None:
     a = parser.parse_args()
     report(
         "votes",
-        f"{a.words:,} words, {a.images:,} images, {a.classes} classes",
+        f"V2C's votes, {a.words:,} words, {a.images:,} images, {a.classes} classes",
         [measured(a.images, a.words, a.classes)],
     )
 
