@@ -16,8 +16,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 
 from cbm.mean_field import Coupling
 
-SHARE = 0.2  # of the images, and of the concepts, that noise touches in the global loss
-
 
 @dataclass(frozen=True)
 class Energies:
@@ -72,7 +70,7 @@ class Energies:
 
     def class_table(self) -> Float[Tensor, "c h"]:
         """Class energy for each hidden unit."""
-        return self.class_out * (1 + normalize(self.class_embedding, dim=1))
+        return class_table(self.class_out, self.class_embedding)
 
     def concept_table(self) -> Float[Tensor, "k h"]:
         """Log-odds of each concept for each hidden unit: how much lower the energy of present is than that of absent."""
@@ -82,8 +80,13 @@ class Energies:
     def coupling(self) -> Coupling:
         """The global energy as a table: the projection of every concept's two embeddings, once and for all."""
         absent, present = torch.einsum("hkj,ksj->skh", self.global_layer, self.concept_embedding)
-        table = self.global_out * (1 + normalize(self.class_embedding, dim=1))
+        table = class_table(self.global_out, self.class_embedding)
         return Coupling(self.global_offset + absent.sum(0), present - absent, table)
+
+
+def class_table(out: Float[Tensor, "h"], embedding: Float[Tensor, "c h"]) -> Float[Tensor, "c h"]:
+    """Energy of every class for each hidden unit of a network whose last layer is `out`."""
+    return out * (1 + normalize(embedding, dim=1))
 
 
 def class_loss(energy: Float[Tensor, "n c"], labels: Int[Tensor, "n"]) -> Float[Tensor, ""]:
@@ -101,18 +104,6 @@ def known_loss(logits: Float[Tensor, "n k"], labels: Float[Tensor, "n k"]) -> Fl
     known = ~labels.isnan()
     each = binary_cross_entropy_with_logits(logits, torch.where(known, labels, 0.0), reduction="none")
     return ((each * known).sum(0) / known.sum(0).clamp(min=1)).sum()
-
-
-def perturbed(
-    c: Float[Tensor, "n k"], generator: torch.Generator, *, images: float = SHARE, concepts: float = SHARE
-) -> Float[Tensor, "n k"]:
-    """A copy in which one random set of concepts is flipped for some random images; the labels stay what they were."""
-    n, k = c.shape
-    rows = torch.randperm(n, generator=generator)[: -int(-n * images // 1)]
-    columns = torch.randperm(k, generator=generator)[: -int(-k * concepts // 1)]
-    noisy = c.clone()
-    noisy[rows[:, None], columns] = 1 - noisy[rows[:, None], columns]
-    return noisy
 
 
 def initial(d: int, k: int, c: int, hidden: int, generator: torch.Generator) -> Energies:

@@ -99,16 +99,16 @@ class EnergyBottleneck:
     Attributes
     ----------
     concept_layer, concept_offset, concept_table
-        From embedding to hidden units, and log-odds of each concept for a unit: `[h d]`, `[h]`, `[k h]`.
+        From embedding to hidden units, and log-odds of each concept for a unit: `[e d]`, `[e]`, `[k e]`.
     held
         Probability at which an edit holds a concept on every image, `[k]`; -1 where it is inferred.
     class_layer, class_offset, class_table, start, change, global_table, weights, usual
         As in `EnergyHead`.
     """
 
-    concept_layer: Float[Tensor, "h d"]
-    concept_offset: Float[Tensor, "h"]
-    concept_table: Float[Tensor, "k h"]
+    concept_layer: Float[Tensor, "e d"]
+    concept_offset: Float[Tensor, "e"]
+    concept_table: Float[Tensor, "k e"]
     held: Float[Tensor, "k"]
     class_layer: Float[Tensor, "h d"]
     class_offset: Float[Tensor, "h"]
@@ -216,7 +216,8 @@ def energy_shapes(tensors: Mapping[str, Tensor], k: int, c: int) -> dict[str, tu
     h, d = (tensors["bottleneck.class_layer"].shape[axis : axis + 1].numel() for axis in (0, 1))
     head = {"class_layer": (h, d), "class_offset": (h,), "class_table": (c, h), "start": (h,), "change": (k, h),
             "global_table": (c, h), "weights": (3,), "usual": (k,)}  # fmt: skip
-    own = {"concept_layer": (h, d), "concept_offset": (h,), "concept_table": (k, h), "held": (k,)}
+    e = tensors["bottleneck.concept_layer"].shape[0:1].numel()
+    own = {"concept_layer": (e, d), "concept_offset": (e,), "concept_table": (k, e), "held": (k,)}
     return {f"bottleneck.{name}": shape for name, shape in (head | own).items()} | {
         f"head.{name}": shape for name, shape in head.items()
     }

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-STEPS = 8  # updates, in training as in use
+STEPS = 8  # updates
 SMALLEST = 1e-6  # variance of a hidden unit
 NORMAL = 0.3989422804014327  # density of the standard normal at 0
 
@@ -78,8 +78,8 @@ def mean_field(
 
     Notes
     -----
-    A fixed number of updates of all concepts at once, each halfway to what the others ask for. Training goes through
-    the same updates, so what they return is calibrated even where they have not settled.
+    A fixed number of updates of all concepts at once, each halfway to what the others ask for: mean field makes strong
+    dependence stronger, the more so the longer it runs.
     """
     q = torch.where(mask, values, torch.sigmoid(evidence))
     for _ in range(STEPS):

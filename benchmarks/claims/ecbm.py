@@ -18,7 +18,7 @@ from probes.conditionals import annotated, conditional_probabilities, counted
 from probes.interventions import intervention_curve
 
 PAPER = "ECBM, ICLR 2024"
-NOISE = 1.0  # standard deviations of the embeddings, where colours shall be misread at all
+NOISE = 2.0  # standard deviations of the embeddings: enough that both colours are misread on one validation image in fifteen
 STEPS = 10
 
 
@@ -28,7 +28,9 @@ def claims(world: World, seeds: Sequence[int]) -> list[Claim]:
     models = [fit("ecbm", one, seed=seed) for seed, one in zip(seeds, data, strict=True)]
     noisy = [blurred(one, seed) for seed, one in zip(seeds, data, strict=True)]
     return [
-        reaches(noisy, [fit("ecbm", one, seed=seed) for seed, one in zip(seeds, noisy, strict=True)]),
+        reaches(
+            noisy, [fit("ecbm", one, seed=seed) for seed, one in zip(seeds, noisy, strict=True)], natural(data, models)
+        ),
         above_posthoc(data, models),
         honest(data, models),
     ]
@@ -40,7 +42,18 @@ def blurred(data: TrainingSet, seed: int) -> TrainingSet:
     return replace(data, x=data.x + NOISE * data.x.std(0) * noise)
 
 
-def reaches(data: Sequence[TrainingSet], models: Sequence[ConceptModel]) -> Claim:
+def natural(data: Sequence[TrainingSet], models: Sequence[ConceptModel]) -> str:
+    """The same on images as they are: gain in points and images of all seeds, for each split."""
+    told = []
+    for split in ("test", "shifted"):
+        found = [gain(model, one, split) for model, one in zip(models, data, strict=True)]
+        count = sum(n for _, n in found)
+        total = sum(points * n for points, n in found if n)
+        told.append(f"{split} {100 * total / count:+.1f} of {count}" if count else f"{split} none of 0")
+    return f"images without noise, all seeds: {', '.join(told)}"
+
+
+def reaches(data: Sequence[TrainingSet], models: Sequence[ConceptModel], beside: str) -> Claim:
     """Correcting the breast's colour, and what becomes of the belly's."""
     found = [gain(model, one) for model, one in zip(models, data, strict=True)]
     return judged(
@@ -49,8 +62,8 @@ def reaches(data: Sequence[TrainingSet], models: Sequence[ConceptModel]) -> Clai
         f"(embeddings with noise of {NOISE:g} standard deviations)",
         [100 * points for points, _ in found],
         least=10,
-        control=f"the published inference 0.0; {mean(count for _, count in found):.0f} images a seed",
-        why="the model trusts the image more than the dependence that it learned",
+        control=f"the published inference 0.0; {mean(count for _, count in found):.0f} images a seed; {beside}",
+        why="what is wrong in the image speaks through the other concepts too",
     )
 
 

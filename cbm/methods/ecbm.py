@@ -7,8 +7,7 @@ and the class with them; and the joint distribution has conditional probabilitie
 from dataclasses import dataclass
 
 from cbm.config import option
-from cbm.energy_parts import EnergyBottleneck
-from cbm.energy_training import EnergyConfig, train_energies
+from cbm.energy_training import EnergyConfig, HeldOut, train_energies
 from cbm.errors import DataError
 from cbm.holdout import fitting_and_held_out
 from cbm.methods import Method, Need, resolved
@@ -23,15 +22,15 @@ class Config:
 
     hidden: int = option(128, help="hidden units of each energy; the paper has 512", low=1, high=4096)
     epochs: int = option(
-        15, help="passes over the training images; the best one on held-out images is kept", low=1, high=10_000
+        15,
+        help="passes over the training images, and over their labels; the best on held-out ones is kept",
+        low=1,
+        high=10_000,
     )
     batch: int = option(128, help="images a step", low=1, high=100_000)
     rate: float = option(0.01, help="longest step of Adam", low=1e-6, high=1)
     decay: float = option(1e-4, help="weight decay", low=0, high=1)
-    joint: float = option(
-        1.0, help="weight of the joint distribution's loss; 0 trains each energy on its own, as published", low=0, high=100
-    )  # fmt: skip
-    seed: int = option(0, help="of the first parameters, the order of the images and what is held", low=0)
+    seed: int = option(0, help="of the first parameters and the order of the images", low=0)
 
 
 def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptModel:
@@ -50,13 +49,13 @@ def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptMo
     Notes
     -----
     The energies are the paper's; see `cbm.energy`. In the published code corrected concepts move no other one, since
-    its global energy has no gradient by them; here mean field infers the others from those that are held, and training
-    goes through it (`cbm.energy_training`).
+    its global energy has no gradient by them; here it is trained as a density over concepts and classes
+    (`cbm.energy_density`), and mean field infers the others from those that are held.
     """
     train, held = fitting_and_held_out(data, seed=config.seed)
     if train.concept_labels is None or not bool((~train.concept_labels.isnan()).any()):
         raise DataError("no training image is annotated with concepts", hint="annotate some training images")
-    bottleneck, loss = train_energies(train, held, EnergyConfig(**resolved(config)), on_progress=on_progress)
+    bottleneck, lost = train_energies(train, held, EnergyConfig(**resolved(config)), on_progress=on_progress)
     return ConceptModel(
         concepts=data.concepts,
         classes=data.classes,
@@ -68,20 +67,19 @@ def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptMo
             encoder_id=data.encoder_id,
             contract=data.contract,
             images=len(train),
-            notes=_notes(bottleneck, data, train, loss),
+            notes=_notes(lost, data, train),
         ),
     )
 
 
-def _notes(bottleneck: EnergyBottleneck, data: TrainingSet, train: TrainingSet, loss: float) -> tuple[str, ...]:
-    """How the energies are weighed, and which concepts nobody annotated."""
+def _notes(lost: HeldOut, data: TrainingSet, train: TrainingSet) -> tuple[str, ...]:
+    """How well concepts are known by the image and by each other, and which of them nobody annotated."""
     assert train.concept_labels is not None
     unknown = train.concept_labels.isnan().all(0)
     names = [name for name, lacks in zip(data.concepts, unknown.tolist(), strict=True) if lacks]
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    weighed = "the joint distribution weighs the class, concept and global energy {:.2f}, {:.2f} and {:.2f}"
     return (
-        f"{weighed.format(*bottleneck.weights.tolist())} (loss {loss:.3g} on held-out images)",
+        f"loss of all concepts on held-out images: {lost.by_image:.3g} by the image, {lost.by_labels:.3g} by the class and each other",
         *((f"annotated on no training image: {', '.join(names[:5])}{more}",) if names else ()),
     )
 
