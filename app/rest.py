@@ -222,7 +222,7 @@ def _answers(api: FastAPI, ws: Workspace) -> None:
 
     @api.post("/models/{model}/explain", tags=["ask"])
     def explain(model: str, body: Explained) -> dict[str, Any]:
-        """Why the model decides as it does for one image; as `pellucid explain --json`."""
+        """Why the model decides as it does for one image; as `pellucid explain --json`, without the counterfactual."""
         from cbm.explanations import explain
 
         value, x = _asked(ws, model, body.many())

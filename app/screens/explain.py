@@ -6,6 +6,7 @@ import streamlit as st
 import torch
 
 from app import cases, charts, store, ui
+from app.ui import case_desk
 from cbm.counterfactuals import Counterfactual, smallest_change
 from cbm.explanations import Explanation, Flip, class_weights, explain, nearest, smallest_flip
 
@@ -103,7 +104,8 @@ def flip(scene: ui.Scene) -> None:
             if found is not None:
                 ui.go_to("intervene", "Try it", icon=":material/tune:", concept=found.concept, image=image_id(scene))
         searching = not scene.model.exact  # takes seconds
-        if searching and not st.button("Search for a set of changes", icon=":material/search:", type="tertiary"):
+        label = "Search for a set of changes"
+        if searching and not st.button(label, icon=":material/search:", type="tertiary", key="search_set"):
             return
         fewest = smallest_change(scene.model, x, low=limits.low, high=limits.high, spread=limits.deviation)
         if fewest is None:
@@ -151,8 +153,11 @@ def together(scene: ui.Scene, found: Counterfactual) -> None:
 
 def try_together(scene: ui.Scene, scores: dict[str, float]) -> None:
     """Set the scores on the image and go to the screen where they can be moved."""
-    store.save_draft(scene.ws, scene.row.name, image_id(scene), scores)
-    st.switch_page(ui.FOLDER / "intervene.py", query_params=ui.parameters(image=image_id(scene)))
+    image = image_id(scene)
+    before = store.draft(scene.ws, scene.row.name, image)
+    store.save_draft(scene.ws, scene.row.name, image, scores)
+    case_desk.moved(scene, image, before, scores)
+    st.switch_page(ui.FOLDER / "intervene.py", query_params=ui.parameters(image=image))
 
 
 def alike(scene: ui.Scene) -> None:

@@ -66,3 +66,14 @@ def test_the_other_screens_open(open_screen: Open, shore: Workspace) -> None:
     for screen in ("explain", "edit", "compare", "trust", "export"):
         assert not open_screen(screen).exception, screen
     assert not open_screen("explain", view="One class").exception
+
+
+def test_a_set_of_changes_is_searched_when_asked_for(open_screen: Open, shore: Workspace, words: Words) -> None:
+    page = open_screen("explain", image="036.png")
+    assert "search found" not in words(page)
+
+    page.button(key="search_set").click().run()
+
+    assert not page.exception
+    told = words(page) + " ".join(caption.value for caption in page.caption)
+    assert "search found" in told
