@@ -1,4 +1,4 @@
-"""Backbones of timm: `timm:NAME` of the hub, or `timm:local-dir:PATH`, a folder that `timm.models.save_for_hf` made.
+"""Backbones of timm: `timm:NAME` of the hub, or `timm:local-dir:PATH`, a folder that `save_for_hf` made with `safe_serialization`.
 
 Weights are safetensors, the preprocessing is the model's `pretrained_cfg`.
 """
