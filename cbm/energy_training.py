@@ -1,7 +1,7 @@
 """Training of the three energies: the global one from labels alone, the others from images, and their temperatures.
 
 What each is trained for fits together by Bayes' rule: `p(c, y | x) ~ p(y | x) prod_k p(c_k | x) exp(-E_global(c, y))`, if
-the image spoke of each concept and of the class independently. It does not, so what it says counts half.
+the image spoke of each concept and of the class independently. It does not, and how much it counts is chosen on held-out images.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cbm.energy import Energies, class_loss, concept_loss, initial
-from cbm.energy_calibration import calibrated
+from cbm.energy_calibration import calibrated, trusting
 from cbm.energy_density import density
 from cbm.energy_parts import EnergyBottleneck, parts_of
 from cbm.progress import OnProgress, Reading, silent
@@ -87,7 +87,7 @@ def train_energies(
     made = parts_of(energies, torch.ones(3), usual=usual, centre=centre, scale=scale)
     made = replace(made, start=coupling.start, change=coupling.change, global_table=coupling.table)
     made, by_image = calibrated(made, held)
-    return made, HeldOut(by_image, by_labels)
+    return trusting(made, held), HeldOut(by_image, by_labels)
 
 
 def _seen(
