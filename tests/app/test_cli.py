@@ -489,8 +489,8 @@ def test_methods_that_read_texts_are_measured_with_their_controls(workspace, mon
     from app import store
 
     loaded = []
-    monkeypatch.setitem(store.training_set_of.__globals__, "load_encoder", lambda ws, id: loaded.append(id))
-    monkeypatch.setitem(store.training_set_of.__globals__, "training_set", lambda ws, dataset, id, encoder=None: None)
+    monkeypatch.setattr("app.embedded.load_text_encoder", lambda ws, id: loaded.append(id))
+    monkeypatch.setattr("app.embedded.training_set", lambda ws, dataset, id, encoder=None: None)
 
     store.training_set_of(workspace, "v2c", "birds", "builtin:demo")
     store.training_set_of(workspace, "posthoc", "birds", "builtin:demo")

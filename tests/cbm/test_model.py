@@ -18,6 +18,9 @@ class Doubling:
     def contributions(self, s, x, target):
         return 2 * s
 
+    def effects(self):
+        return 2 * torch.eye(2)
+
 
 def model(head=None, concepts=("a", "b")):
     bottleneck = LinearBottleneck(torch.eye(2), torch.zeros(2))

@@ -49,7 +49,7 @@ def violation(solution: Solution, s: Tensor, y: Tensor) -> float:
 def test_the_head_meets_the_optimality_conditions(loss, alpha, classes):
     s, y = planted(c=classes)
 
-    tolerance = 1e-8 if alpha == 1 else 1e-9  # the lasso's gap is of first order in the gradient
+    tolerance = 1e-7 if alpha == 1 else 1e-9  # of first order in the gradient, so the objective cannot see much less
     head = fit_elastic_net(s, y, classes, lam=0.01, alpha=alpha, loss=loss, tolerance=tolerance)
 
     assert head.converged
