@@ -225,7 +225,7 @@ def _register_explain(main: click.Group) -> None:
 
         \b
         Example:
-          pellucid explain birds-posthoc test/tern/0007.png --top 5
+          pellucid explain birds-posthoc test-000035 --top 5
         """
         from cbm.explanations import explain
 
