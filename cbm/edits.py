@@ -14,9 +14,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import reduce
 from typing import Any, TypeAlias
 
-import torch
-
-from cbm.bottleneck import GatedBottleneck, LinearBottleneck, ReluBottleneck
+from cbm.edited_models import fixed, keeping, merged, pruned, renamed, with_row, with_weight
 from cbm.energy_parts import EnergyBottleneck, EnergyHead, holding, without
 from cbm.errors import ModelError, unknown
 from cbm.model import ConceptModel, linear_head
@@ -137,22 +135,22 @@ def _edited(model: ConceptModel, edit: Edit) -> ConceptModel:
         return _energy_edited(model, model.bottleneck, model.head, edit)
     match edit:
         case SetScore(concept, value):
-            return _with_row(model, concept, factor=0.0, shift=value)
+            return with_row(model, concept, factor=0.0, shift=value)
         case ScaleScore(concept, factor):
-            return _with_row(model, concept, factor=factor, shift=0.0)
+            return with_row(model, concept, factor=factor, shift=0.0)
         case SetWeight(concept, class_, value):
-            return _with_weight(model, concept, class_, value)
+            return with_weight(model, concept, class_, value)
         case PruneWeight(concept, class_, normalise):
-            return _prune(model, concept, class_, normalise=normalise)
+            return pruned(model, concept, class_, normalise=normalise)
         case DropConcept(concept):
             dropped = model.concept(concept)
-            return _keep(model, [k for k in range(len(model.concepts)) if k != dropped])
+            return keeping(model, [k for k in range(len(model.concepts)) if k != dropped])
         case RenameConcept(concept, name):
-            return _rename(model, concept, name)
+            return renamed(model, concept, name)
         case MergeConcepts(concepts, name):
-            return _merge(model, concepts, name)
-        case TestTimeFix():
-            return _fix(model, edit)
+            return merged(model, concepts, name)
+        case TestTimeFix(mask, amplify, neutral):
+            return fixed(model, (*((concept, 0.0) for concept in mask), *amplify), neutral)
 
 
 def _energy_edited(model: ConceptModel, bottleneck: EnergyBottleneck, head: EnergyHead, edit: Edit) -> ConceptModel:
@@ -166,7 +164,7 @@ def _energy_edited(model: ConceptModel, bottleneck: EnergyBottleneck, head: Ener
             names = (*model.concepts[:k], *model.concepts[k + 1 :])
             return replace(model, concepts=names, bottleneck=without(bottleneck, k), head=without(head, k))
         case RenameConcept(concept, name):
-            return _rename(model, concept, name)
+            return renamed(model, concept, name)
         case ScaleScore() | MergeConcepts():
             raise ModelError(
                 "the scores of an energy model are probabilities that are inferred together; they cannot be scaled or merged",
@@ -275,92 +273,3 @@ def _check_finite(edit: Edit) -> None:
     numbers += [number for _, number in (*edit.amplify, *edit.neutral)] if isinstance(edit, TestTimeFix) else []
     if not all(math.isfinite(number) for number in numbers):
         raise ModelError(f"an edit needs a finite number: {describe(edit)}")
-
-
-def _rows(model: ConceptModel) -> LinearBottleneck | ReluBottleneck | GatedBottleneck:
-    """The model's bottleneck, when each score has a row of its weight and an entry of its bias."""
-    if not isinstance(model.bottleneck, LinearBottleneck | ReluBottleneck | GatedBottleneck):
-        raise ModelError(
-            f"the scores of a model made by {model.recipe.method} are inferred and cannot be edited",
-            hint="intervene on them, or edit the weights",
-        )
-    return model.bottleneck
-
-
-def _with_row(model: ConceptModel, concept: str, *, factor: float, shift: float) -> ConceptModel:
-    old = _rows(model)
-    k = model.concept(concept)
-    weight, bias = old.weight.clone(), old.bias.clone()
-    weight[k] = weight[k] * factor if factor else 0.0
-    bias[k] = bias[k] * factor + shift if factor else shift
-    return replace(model, bottleneck=replace(old, weight=weight, bias=bias))
-
-
-def _with_weight(model: ConceptModel, concept: str, class_: str, value: float) -> ConceptModel:
-    head = linear_head(model)
-    weight = head.weight.clone()
-    weight[model.class_(class_), model.concept(concept)] = value
-    return replace(model, head=replace(head, weight=weight))
-
-
-def _prune(model: ConceptModel, concept: str, class_: str | None, *, normalise: bool) -> ConceptModel:
-    head = linear_head(model)
-    k = model.concept(concept)
-    rows = slice(None) if class_ is None else slice(model.class_(class_), model.class_(class_) + 1)
-    weight = head.weight.clone()
-    before = weight[rows].abs().sum(dim=1, keepdim=True)
-    weight[rows, k] = 0.0
-    if normalise:
-        kept = weight[rows].abs().sum(dim=1, keepdim=True)
-        weight[rows] *= torch.where(kept > 0, before / kept, torch.ones_like(kept))
-    return replace(model, head=replace(head, weight=weight))
-
-
-def _keep(model: ConceptModel, positions: list[int]) -> ConceptModel:
-    bottleneck, head = _rows(model), linear_head(model)
-    names = tuple(model.concepts[i] for i in positions)
-    return replace(
-        model,
-        concepts=names,
-        bottleneck=replace(bottleneck, weight=bottleneck.weight[positions], bias=bottleneck.bias[positions]),
-        head=replace(head, weight=head.weight[:, positions]),
-        bank=None if model.bank is None else model.bank.select(names),
-    )
-
-
-def _rename(model: ConceptModel, concept: str, name: str) -> ConceptModel:
-    k = model.concept(concept)
-    if not name.strip():
-        raise ModelError(f"the new name of {concept!r} is empty", hint="give it a name")
-    if name != concept and name in model.concepts:
-        raise ModelError(f"there already is a concept {name!r}", hint="merge the two instead")
-    names = (*model.concepts[:k], name, *model.concepts[k + 1 :])
-    return replace(model, concepts=names, bank=None if model.bank is None else model.bank.rename(concept, name))
-
-
-def _merge(model: ConceptModel, concepts: tuple[str, ...], name: str) -> ConceptModel:
-    positions = sorted({model.concept(concept) for concept in concepts})
-    if len(positions) < 2:
-        raise ModelError("merging needs at least two different concepts", hint="rename a single one instead")
-    first, rest = positions[0], positions[1:]
-    bottleneck, head = _rows(model), linear_head(model)
-    weight, bias, columns = bottleneck.weight.clone(), bottleneck.bias.clone(), head.weight.clone()
-    weight[first], bias[first] = weight[positions].mean(0), bias[positions].mean()
-    columns[:, first] = columns[:, positions].sum(1)
-    rows = replace(bottleneck, weight=weight, bias=bias)
-    merged = replace(model, bottleneck=rows, head=replace(head, weight=columns))
-    kept = _keep(merged, [i for i in range(len(model.concepts)) if i not in rest])
-    return _rename(kept, model.concepts[first], name)
-
-
-def _fix(model: ConceptModel, fix: TestTimeFix) -> ConceptModel:
-    head = linear_head(model)
-    gain, neutral = torch.ones(len(model.concepts)), torch.zeros(len(model.concepts))
-    for concept in fix.mask:
-        gain[model.concept(concept)] = 0.0
-    for concept, factor in fix.amplify:
-        gain[model.concept(concept)] *= factor
-    for concept, score in fix.neutral:
-        neutral[model.concept(concept)] = score
-    bias = head.bias + head.weight @ ((1 - gain) * neutral)
-    return replace(model, head=replace(head, weight=head.weight * gain, bias=bias))
