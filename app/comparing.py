@@ -31,9 +31,12 @@ def compared(
     UsageError
         If a model belongs to no data set and none is named.
     """
+    import torch
+
     from probes.calibration import reliability
     from probes.metrics import evaluate
-    from probes.pairs import holm, pairing
+    from probes.multiplicity import holm
+    from probes.pairs import pairing
     from probes.tables import decide
 
     items, decided = [], []
@@ -56,7 +59,7 @@ def compared(
         decided.append((text, model.classes, decisions))
     first, classes, decisions = decided[0]
     tests = [(second, pairing(decisions, theirs, (classes, named))) for second, named, theirs in decided[1:]]
-    corrected = holm([test.p_value for _, test in tests])
+    corrected = holm(torch.tensor([test.p_value for _, test in tests], dtype=torch.float64)).tolist()
     pairs = [
         {"first": first, "second": second, **test.to_json(), "p_corrected": p}
         for (second, test), p in zip(tests, corrected, strict=True)

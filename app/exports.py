@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from app import store
 from app.files import write_bytes
+from app.glossary import title_of_metric
 from app.workspace import Workspace
 from cbm.errors import UsageError
 from cbm.progress import OnProgress, silent
@@ -69,7 +70,9 @@ def write_bundle(
 
     value, row = store.model(ws, model, branch=branch), store.model_row(ws, model)
     metrics = measured(ws, model, branch=branch, measure=measure, on_progress=on_progress)
-    card = model_card(value, _titled(model, branch), measured=metrics, dataset=row.dataset or "")
+    card = model_card(
+        value, _titled(model, branch), measured=metrics, title_of=title_of_metric, dataset=row.dataset or ""
+    )
     contract, embeddings = value.recipe.contract, store.embedding_store(ws)
     known = contract in embeddings.contracts()
     written = save(
@@ -91,7 +94,9 @@ def card_of(ws: Workspace, model: str, *, branch: str = "main") -> str:
 
     value, row = store.model(ws, model, branch=branch), store.model_row(ws, model)
     found = measured(ws, model, branch=branch, measure=False)
-    return model_card(value, _titled(model, branch), measured=found, dataset=row.dataset or "")
+    return model_card(
+        value, _titled(model, branch), measured=found, title_of=title_of_metric, dataset=row.dataset or ""
+    )
 
 
 def write_onnx(

@@ -328,3 +328,8 @@ WORDS: dict[str, str] = {
     "Bundle": "A model as a folder or zip of safetensors and JSON, with checksums and its list of edits. Nothing in it is "
     "ever executed.",
 }
+
+
+def title_of_metric(name: str) -> str:
+    """What a metric is called on screens, cards and reports."""
+    return METRICS[name].title if name in METRICS else name.replace("_", " ").capitalize()

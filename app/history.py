@@ -56,6 +56,14 @@ class History:
     undone: "tuple[Edit, ...]"
     version: int
 
+    def to_json(self) -> dict[str, Any]:
+        """The branch as the command line and the REST interface tell it."""
+        from cbm.edits import to_json
+
+        lists = {"edits": self.edits, "undone": self.undone}
+        told = {name: [to_json(edit) for edit in edits] for name, edits in lists.items()}
+        return {"model": self.model, "branch": self.branch, "version": self.version, **told}
+
 
 @dataclass(frozen=True)
 class Diff:

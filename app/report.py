@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from app import store
 from app.cases import outcome
+from app.glossary import title_of_metric
 from app.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def report_page(
     data
         The images to take examples from; without one there are none.
     """
-    from cbm.card import TITLES, metric_text
+    from cbm.card import is_control, metric_text
     from cbm.citations import bibtex
     from cbm.edits import describe
     from cbm.methods import method
@@ -72,7 +73,8 @@ def report_page(
         model=model,
         method=method(model.recipe.method),
         measured=measured,
-        titles=TITLES,
+        title_of=title_of_metric,
+        is_control=is_control,
         text=metric_text,
         classes=weights,
         largest=float(linear_head(model).weight.abs().max()) if weights else 1.0,

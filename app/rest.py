@@ -246,7 +246,7 @@ def _changes(api: FastAPI, ws: Workspace) -> None:
     @api.get("/models/{model}/edits", tags=["edit"])
     def edits(model: str, branch: str = "main") -> dict[str, Any]:
         """The edits of a model on a branch, and those that redo would bring back."""
-        return _history(store.history(ws, model, branch))
+        return store.history(ws, model, branch).to_json()
 
     @api.post("/models/{model}/edits", tags=["edit"], dependencies=writes)
     def append(model: str, body: Edits) -> dict[str, Any]:
@@ -254,25 +254,17 @@ def _changes(api: FastAPI, ws: Workspace) -> None:
         from cbm.edits import from_json
 
         wanted = [from_json(item) for item in body.edits]
-        return _history(store.append(ws, model, wanted, branch=body.branch, expect_version=body.expect_version))
+        return store.append(ws, model, wanted, branch=body.branch, expect_version=body.expect_version).to_json()
 
     @api.post("/models/{model}/edits/undo", tags=["edit"], dependencies=writes)
     def undo(model: str, body: Steps) -> dict[str, Any]:
         """Take back the last edits."""
-        return _history(store.undo(ws, model, branch=body.branch, steps=body.steps, expect_version=body.expect_version))
+        return store.undo(ws, model, branch=body.branch, steps=body.steps, expect_version=body.expect_version).to_json()
 
     @api.post("/models/{model}/edits/redo", tags=["edit"], dependencies=writes)
     def redo(model: str, body: Steps) -> dict[str, Any]:
         """Bring back edits that were undone."""
-        return _history(store.redo(ws, model, branch=body.branch, steps=body.steps, expect_version=body.expect_version))
-
-
-def _history(history: store.History) -> dict[str, Any]:
-    from cbm.edits import to_json
-
-    lists = {"edits": history.edits, "undone": history.undone}
-    told: Mapping[str, Any] = {name: [to_json(edit) for edit in edits] for name, edits in lists.items()}
-    return {"model": history.model, "branch": history.branch, "version": history.version, **told}
+        return store.redo(ws, model, branch=body.branch, steps=body.steps, expect_version=body.expect_version).to_json()
 
 
 def _asked(ws: Workspace, model: str, body: Images) -> "tuple[ConceptModel, torch.Tensor]":

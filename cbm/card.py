@@ -4,7 +4,7 @@ It follows the sections of the Hugging Face template, and its header can be read
 reproduce the predictions from the files beside it, without Pellucid where the model's parts allow it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from cbm.bottleneck import GatedBottleneck, LinearBottleneck, ProfileBottleneck, ReluBottleneck
@@ -13,25 +13,6 @@ from cbm.heads import LinearHead
 from cbm.model import ConceptModel
 
 TAGS = ("concept-bottleneck-model", "interpretability", "pellucid")
-TITLES = {
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "macro_f1": "Macro F1",
-    "worst_group_accuracy": "Accuracy of the worst group",
-    "ece": "Calibration error (ECE)",
-    "brier": "Brier score",
-    "concept_auroc_mean": "Mean AUROC of the concepts",
-    "nec": "Effective concepts a class (NEC)",
-    "anec_5": "Accuracy at 5 effective concepts",
-    "anec_avg": "Mean accuracy at 5 to 30 effective concepts",
-    "residual_share": "Share of the decision outside the concepts",
-    "random_anec_5": "Control: 5 effective concepts among random ones",
-    "random_anec_avg": "Control: 5 to 30 effective concepts among random ones",
-    "linear_probe_accuracy": "Control: linear probe without concepts",
-    "random_concept_accuracy": "Control: as many random concepts",
-    "shuffled_label_accuracy": "Control: shuffled labels",
-}
-CONTROLS = tuple(metric for metric, title in TITLES.items() if title.startswith("Control"))
 Measured = Mapping[str, Mapping[str, Any]]
 
 
@@ -40,6 +21,7 @@ def model_card(
     name: str,
     *,
     measured: Measured | None = None,
+    title_of: Callable[[str], str] = str,
     dataset: str = "",
     license: str = "other",
 ) -> str:
@@ -49,6 +31,8 @@ def model_card(
     ----------
     measured
         What `probes.metrics.evaluate` found, as JSON, by split. Of this very model, edits included.
+    title_of
+        What a metric is called; its own name unless given.
     dataset
         Name of the data that it was fitted and measured on.
     license
@@ -56,7 +40,7 @@ def model_card(
     """
     found = measured or {}
     parts = [
-        _header(model, name, found, dataset, license),
+        _header(model, name, found, title_of, dataset, license),
         f"# {_plain(name)}",
         _summary(model, dataset),
         "## Model details",
@@ -69,7 +53,7 @@ def model_card(
         "Embed the images with the encoder above, prepared as `preprocess.json` says; then, in the folder of this card:",
         f"```python\n{snippet(model)}\n```",
         "## Evaluation",
-        _evaluation(found),
+        _evaluation(found, title_of),
         "## Bias, risks and limitations",
         _limits(model, found),
         "## Edits",
@@ -153,7 +137,9 @@ def _formula(model: ConceptModel) -> list[str] | None:
     return None
 
 
-def _header(model: ConceptModel, name: str, found: Measured, dataset: str, license: str) -> str:
+def _header(
+    model: ConceptModel, name: str, found: Measured, title_of: Callable[[str], str], dataset: str, license: str
+) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     results = [
@@ -163,12 +149,12 @@ def _header(model: ConceptModel, name: str, found: Measured, dataset: str, licen
             dataset_name=dataset or "unnamed",
             dataset_split=split,
             metric_type=metric,
-            metric_name=TITLES.get(metric, metric),
+            metric_name=title_of(metric),
             metric_value=round(float(estimate["value"]), 6),
         )
         for split, evaluation in found.items()
         for metric, estimate in evaluation["metrics"].items()
-        if metric not in CONTROLS
+        if not is_control(metric)
     ]
     data = ModelCardData(
         library_name="pellucid",
@@ -229,15 +215,15 @@ def _out_of_scope(model: ConceptModel) -> str:
     )
 
 
-def _evaluation(found: Measured) -> str:
+def _evaluation(found: Measured, title_of: Callable[[str], str]) -> str:
     if not found:
         return "Nothing was measured."
-    return "\n\n".join(_split_tables(split, evaluation) for split, evaluation in found.items())
+    return "\n\n".join(_split_tables(split, evaluation, title_of) for split, evaluation in found.items())
 
 
-def _split_tables(split: str, evaluation: Mapping[str, Any]) -> str:
+def _split_tables(split: str, evaluation: Mapping[str, Any], title_of: Callable[[str], str]) -> str:
     rows = [
-        f"| {TITLES.get(metric, metric)} | {metric_text(metric, e['value'])} | {_range(metric, e)} | {int(e['n']):,} |"
+        f"| {_named(metric, title_of)} | {metric_text(metric, e['value'])} | {_range(metric, e)} | {int(e['n']):,} |"
         for metric, e in evaluation["metrics"].items()
     ]
     text = [f"### Split {_plain(split)}, {int(evaluation['n']):,} images", _table("Metric", rows)]
@@ -247,7 +233,7 @@ def _split_tables(split: str, evaluation: Mapping[str, Any]) -> str:
     ]
     if groups:
         text += ["Factors: accuracy by group, the worst first.", _table("Group", groups)]
-    absent = [f"{TITLES.get(m, m)}: {_plain(reason)}" for m, reason in evaluation.get("not_computed", {}).items()]
+    absent = [f"{_named(m, title_of)}: {_plain(reason)}" for m, reason in evaluation.get("not_computed", {}).items()]
     return "\n\n".join([*text, *(["Not computed. " + "; ".join(absent) + "."] if absent else [])])
 
 
@@ -288,6 +274,15 @@ def _edits(model: ConceptModel) -> str:
 def _training(model: ConceptModel) -> str:
     options = ", ".join(f"`{name}={value}`" for name, value in model.recipe.options.items())
     return f"Fitted on {model.recipe.images:,} embedded images with {options or 'the default options'}. The encoder was not trained."
+
+
+def _named(metric: str, title_of: Callable[[str], str]) -> str:
+    return f"Control: {title_of(metric)}" if is_control(metric) else title_of(metric)
+
+
+def is_control(metric: str) -> bool:
+    """Whether a metric is not of the model itself, but of one that it is read against."""
+    return metric.startswith(("linear_probe_", "random_", "shuffled_label_"))
 
 
 def metric_text(metric: str, value: float) -> str:

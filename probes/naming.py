@@ -11,7 +11,8 @@ from torch import Tensor
 from cbm.ranking import auroc_components, chance_of_auroc
 from probes.intervals import Estimate, Z
 from probes.leakage import auroc_table
-from probes.rules import RULES, Finding, Rules, holm
+from probes.multiplicity import holm
+from probes.rules import RULES, Finding, Rules
 
 
 def existence(

@@ -3,10 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from probes.intervals import Estimate
 
 Answer = Literal["yes", "no", "unknown"]
@@ -62,23 +58,3 @@ class Finding:
     value: Estimate | None
     why: str
     lift: float | None = None
-
-
-def holm(p_values: Float[Tensor, "k"]) -> Float[Tensor, "k"]:
-    """P-values corrected for their number; NaN stays and does not count.
-
-    References
-    ----------
-    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 1979.
-
-    Examples
-    --------
-    >>> [round(p, 2) for p in holm(torch.tensor([0.01, 0.04, 0.03])).tolist()]
-    [0.03, 0.06, 0.06]
-    """
-    order = p_values.nan_to_num(nan=2.0).argsort()
-    m = int((~p_values.isnan()).sum())
-    factors = torch.arange(m, m - len(p_values), -1).clamp(min=0)
-    corrected = torch.empty_like(p_values)
-    corrected[order] = (p_values[order].nan_to_num() * factors).cummax(0).values.clamp(max=1)
-    return torch.where(p_values.isnan(), torch.nan, corrected)

@@ -14,9 +14,10 @@ from torch import Tensor
 from probes.faithfulness import Use
 from probes.intervals import Estimate, Z
 from probes.leakage import task_leakage
+from probes.multiplicity import holm
 from probes.naming import annotated_columns
 from probes.parts import Place
-from probes.rules import RULES, Answer, Finding, Rules, holm
+from probes.rules import RULES, Answer, Finding, Rules
 
 QUESTIONS = ("exists", "located", "used", "leaked")
 VERDICTS = ("doubtful name", "wrong place", "leaks", "hardly used", "unchecked", "holds")

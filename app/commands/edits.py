@@ -206,15 +206,8 @@ def reference(text: str) -> tuple[str, str]:
 
 
 def _answer(call: Call, history: "History") -> None:
-    from cbm.edits import describe, to_json
+    from cbm.edits import describe
 
-    value = {
-        "model": history.model,
-        "branch": history.branch,
-        "version": history.version,
-        "edits": [to_json(edit) for edit in history.edits],
-        "undone": [to_json(edit) for edit in history.undone],
-    }
     lines = [f"{history.model}, branch {history.branch}, version {history.version}: {len(history.edits)} edits"]
     lines += [f"{number:3}. {describe(edit)}" for number, edit in enumerate(history.edits, start=1)]
-    call.answer(value, lines + [f"undone: {describe(edit)}" for edit in history.undone])
+    call.answer(history.to_json(), lines + [f"undone: {describe(edit)}" for edit in history.undone])

@@ -52,7 +52,7 @@ def preview(scene: ui.Scene, pending: Sequence[Edit]) -> None:
     warn(found)
     with st.grid(len(found), gap="small", min_column_width=110):
         for comparison in found.values():
-            headline(comparison, changed=before != after)
+            ui.accuracy_card(comparison.split, comparison.before, comparison.after, changed=before != after)
     changed = groups(found, changed=before != after)
     if changed:
         st.caption("Some of the decisions that change, as the model decides now")
@@ -64,22 +64,6 @@ def heading(scene: ui.Scene, pending: Sequence[Edit]) -> str:
     if pending:
         return "Accuracy before you save"
     return "Accuracy with all edits so far" if scene.history.edits else "Accuracy as fitted"
-
-
-def headline(comparison: Comparison, *, changed: bool) -> None:
-    """Accuracy on a split after the change, how much that is more or less, and its interval."""
-    after, points = comparison.after, 100 * (comparison.after.value - comparison.before.value)
-    moved = abs(points) >= 0.05
-    with st.container(border=True, gap="xsmall", height="stretch"):
-        st.metric(
-            f"On {ui.escape(comparison.split)}",
-            ui.percent(after.value),
-            f"{points:+.1f} points" if moved else "no change" if changed else None,
-            delta_color="normal" if moved else "off",
-            delta_arrow="auto" if moved else "off",
-            help=f"Share of right decisions, with Wilson's 95 % interval. Before: {ui.estimate(comparison.before)}.",
-        )
-        st.caption(f"{100 * after.low:.1f} to {100 * after.high:.1f}, n = {after.n:,}")
 
 
 def warn(found: dict[str, Comparison]) -> None:

@@ -15,7 +15,6 @@ from cbm.errors import UsageError
 if TYPE_CHECKING:
     from cbm.adapt import Evidence, Fix
     from cbm.training_set import TrainingSet
-    from probes.intervals import Estimate
 
 MOST_GAIN = 3.0
 BARS = 12
@@ -139,22 +138,7 @@ def headlines(scene: ui.Scene, given: "TrainingSet", split: str, edits: tuple[Ed
     with st.grid(2, gap="small", min_column_width=150):
         for name, note in ((split, "in the new place"), (source, "at the source, if the fix were used there")):
             before, after = (accuracy(scene, name, change, given) for change in ((), edits))
-            _headline(name, note, before, after, changed=bool(edits))
-
-
-def _headline(name: str, note: str, before: "Estimate", after: "Estimate", *, changed: bool) -> None:
-    points = 100 * (after.value - before.value)
-    moved = abs(points) >= 0.05
-    with st.container(border=True, gap="xsmall", height="stretch"):
-        st.metric(
-            f"On {ui.escape(name)}",
-            ui.percent(after.value),
-            f"{points:+.1f} points" if moved else "no change" if changed else None,
-            delta_color="normal" if moved else "off",
-            delta_arrow="auto" if moved else "off",
-            help=f"Share of right decisions {note}, with Wilson's 95 % interval. Before: {ui.estimate(before)}.",
-        )
-        st.caption(f"{100 * after.low:.1f} to {100 * after.high:.1f}, n = {after.n:,}; {note}")
+            ui.accuracy_card(name, before, after, note, changed=bool(edits))
 
 
 def keeping(scene: ui.Scene, given: "TrainingSet", split: str, edits: tuple[Edit, ...]) -> None:

@@ -37,7 +37,7 @@ from app.ui.pieces import (
     twin,
     verdict_badge,
 )
-from app.ui.previews import compared
+from app.ui.previews import accuracy_card, compared
 from app.ui.recipes import command, reference, script
 from app.ui.selection import Selection, keep, parameters, select, selection
 from app.ui.text import badge, escape, estimate, percent, plural, signed, title
@@ -46,6 +46,7 @@ __all__ = [
     "FOLDER",
     "Scene",
     "Selection",
+    "accuracy_card",
     "announce",
     "badge",
     "beside",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import streamlit as st
+import torch
 
 from app import charts, store
 from app.datasets import DatasetRow
@@ -13,7 +14,8 @@ from app.ui.pieces import chart, table
 from app.ui.shelf import pictures
 from app.ui.side_by_side import Contender, pair
 from app.ui.text import escape, plural
-from probes.pairs import holm, pushes
+from probes.multiplicity import holm
+from probes.pairs import pushes
 
 if TYPE_CHECKING:
     from probes.pairs import Pairing
@@ -25,7 +27,7 @@ def tests(found: Sequence[Contender]) -> None:
     """Each model's accuracy against the first one's, on the same images."""
     first, others = found[0], found[1:]
     pairs = [pair(first, one) for one in others]
-    corrected = holm([one.p_value for one in pairs])
+    corrected = holm(torch.tensor([one.p_value for one in pairs], dtype=torch.float64)).tolist()
     rows = [
         (one.name, _difference(test), len(test.only_first), len(test.only_second), test.n, chance(test.p_value), chance(p),
          "yes" if p < 0.05 else "no")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from app import charts
-from app.glossary import CONTROLS, METRICS
+from app.glossary import CONTROLS, METRICS, title_of_metric
 from app.models import ModelRow
 from app.ui.pieces import chart, table
 from app.ui.text import escape, percent
@@ -41,11 +41,6 @@ def figure(name: str, value: "Estimate", *, interval: bool = True) -> str:
     if low == high:  # narrower than we write
         return f"{shown} (n = {value.n:,})"
     return f"{shown} ({low} to {high}{f', n = {value.n:,}' if share else ''})"
-
-
-def title_of_metric(name: str) -> str:
-    """What a metric is called on the screens."""
-    return METRICS[name].title if name in METRICS else name.replace("_", " ").capitalize()
 
 
 def summary(row: ModelRow) -> str:

@@ -7,9 +7,11 @@ import streamlit as st
 import torch
 
 from app.ui.loaded import Scene, edited
+from app.ui.text import escape, estimate, percent
 from cbm.edits import Edit, dumps
 from cbm.live import LiveLogits, live_logits
 from probes.comparison import Comparison, changes, compare
+from probes.intervals import Estimate
 from probes.tables import decided
 
 
@@ -40,3 +42,20 @@ def live_after(scene: Scene, edits: tuple[Edit, ...]) -> LiveLogits:
 @st.cache_resource(show_spinner=False, max_entries=6)
 def _live(key: str, _scene: Scene, _edits: tuple[Edit, ...]) -> LiveLogits:
     return live_logits(edited(_scene, _edits), _scene.data.x)
+
+
+def accuracy_card(split: str, before: Estimate, after: Estimate, note: str = "", *, changed: bool) -> None:
+    """Accuracy on a split after a change, how much that is more or less, and its interval."""
+    points = 100 * (after.value - before.value)
+    moved = abs(points) >= 0.05
+    where = f" {note}" if note else ""
+    with st.container(border=True, gap="xsmall", height="stretch"):
+        st.metric(
+            f"On {escape(split)}",
+            percent(after.value),
+            f"{points:+.1f} points" if moved else "no change" if changed else None,
+            delta_color="normal" if moved else "off",
+            delta_arrow="auto" if moved else "off",
+            help=f"Share of right decisions{where}, with Wilson's 95 % interval. Before: {estimate(before)}.",
+        )
+        st.caption(f"{100 * after.low:.1f} to {100 * after.high:.1f}, n = {after.n:,}" + (f"; {note}" if note else ""))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app import store
-from app.glossary import CONTROLS
+from app.glossary import CONTROLS, title_of_metric
 from app.models import ModelRow
 from app.ui.loaded import workspace
-from app.ui.measured import estimates, figure, title_of_metric
+from app.ui.measured import estimates, figure
 from cbm.edits import dumps
 from cbm.errors import PellucidError
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app import charts
-from app.glossary import CONTROLS
+from app.glossary import CONTROLS, title_of_metric
 from app.measuring import kept_curve
 from app.ui.many_images import POLICIES, TYPICAL
-from app.ui.measured import figure, title_of_metric
+from app.ui.measured import figure
 from app.ui.pieces import callback, chart, table
 from app.ui.side_by_side import Contender, corrected, few_concepts
 from app.ui.text import escape, estimate, percent, plural

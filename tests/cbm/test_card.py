@@ -56,6 +56,12 @@ def concept_model(bottleneck, residual=None):
     )  # fmt: skip
 
 
+TITLES = {
+    "accuracy": "Accuracy",
+    "nec": "NEC",
+    "ece": "Calibration error",
+    "random_concept_accuracy": "Random concepts",
+}
 MEASURED = {
     "test": {
         "n": 40,
@@ -106,12 +112,12 @@ def test_the_hub_reads_the_header():
 
 
 def test_figures_have_intervals_counts_groups_and_reasons():
-    text = model_card(concept_model(BOTTLENECKS["linear"]), "small", measured=MEASURED)
+    text = model_card(concept_model(BOTTLENECKS["linear"]), "small", measured=MEASURED, title_of=TITLES.__getitem__)
 
     assert "| Accuracy | 0.800 | 0.650 to 0.900 | 40 |" in text
-    assert "| Control: as many random concepts | 0.780 | 0.630 to 0.880 | 40 |" in text
+    assert "| Control: Random concepts | 0.780 | 0.630 to 0.880 | 40 |" in text
     assert "| a\\|b | 0.500 | 0.200 to 0.800 | 8 |" in text
-    assert "Not computed. Calibration error (ECE): too few images." in text
+    assert "Not computed. Calibration error: too few images." in text
     assert "random concepts do about as well" in text
 
 

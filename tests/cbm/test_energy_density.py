@@ -40,7 +40,7 @@ def planted_dependence(n: int = 2400) -> TrainingSet:
 
 
 @pytest.fixture(scope="module")
-def test_images():
+def unseen():
     return planted_dependence().split("test")
 
 
@@ -60,37 +60,37 @@ def mean_given(
 
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("end", [0.0, 1.0])
-def test_a_concept_that_no_image_shows_follows_the_one_that_is_held(model, test_images, end, exact):
+def test_a_concept_that_no_image_shows_follows_the_one_that_is_held(model, unseen, end, exact):
     expected = FOLLOWS if end else 1 - FOLLOWS
 
-    found = mean_given(model, test_images, {"first": end}, "second", exact=exact)
+    found = mean_given(model, unseen, {"first": end}, "second", exact=exact)
     assert found == pytest.approx(expected, abs=0.07)
 
 
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("end", [0.0, 1.0])
-def test_a_correction_reaches_the_end_of_a_chain_whose_middle_shields_it(model, test_images, end, exact):
+def test_a_correction_reaches_the_end_of_a_chain_whose_middle_shields_it(model, unseen, end, exact):
     """Mean field makes it too certain, since the middle hears itself by way of the end."""
     one, two = FOLLOWS, FOLLOWS**2 + (1 - FOLLOWS) ** 2
     close = 0.07 if exact else 0.14
 
-    far = mean_given(model, test_images, {"start": end}, "end", exact=exact)
-    near = mean_given(model, test_images, {"start": end}, "middle", exact=exact)
-    shielded = mean_given(model, test_images, {"start": 1 - end, "middle": end}, "end", exact=exact)
+    far = mean_given(model, unseen, {"start": end}, "end", exact=exact)
+    near = mean_given(model, unseen, {"start": end}, "middle", exact=exact)
+    shielded = mean_given(model, unseen, {"start": 1 - end, "middle": end}, "end", exact=exact)
     assert far == pytest.approx(two if end else 1 - two, abs=close)
     assert near == pytest.approx(one if end else 1 - one, abs=close)
     assert shielded == pytest.approx(one if end else 1 - one, abs=0.1)
 
 
-def test_what_images_show_is_read_as_well_as_by_its_own_energy(model, test_images):
-    present = test_images.concept_labels[:, :2] > 0.5
-    by_image = model.bottleneck.concept_logits(test_images.x)[:, :2] > 0
+def test_what_images_show_is_read_as_well_as_by_its_own_energy(model, unseen):
+    present = unseen.concept_labels[:, :2] > 0.5
+    by_image = model.bottleneck.concept_logits(unseen.x)[:, :2] > 0
     right, alone = (
-        float((read == present).double().mean()) for read in (model.scores(test_images.x)[:, :2] > 0.5, by_image)
+        float((read == present).double().mean()) for read in (model.scores(unseen.x)[:, :2] > 0.5, by_image)
     )
     classes, own = (
-        float((logits.argmax(1) == test_images.labels).double().mean())
-        for logits in (model.logits(test_images.x), model.head.class_logits(test_images.x))
+        float((logits.argmax(1) == unseen.labels).double().mean())
+        for logits in (model.logits(unseen.x), model.head.class_logits(unseen.x))
     )
 
     assert right > max(0.97, alone - 0.01)

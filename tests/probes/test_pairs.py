@@ -10,7 +10,7 @@ from cbm.errors import DataError
 from cbm.heads import LinearHead
 from cbm.model import ConceptModel, Recipe
 from cbm.training_set import TrainingSet
-from probes.pairs import holm, mcnemar, pairing, pushes
+from probes.pairs import mcnemar, pairing, pushes
 from probes.tables import Decisions
 
 CLASSES = ("wren", "teal")
@@ -72,14 +72,6 @@ def test_classes_in_another_order_are_the_same_classes():
 def test_without_a_shared_image_there_is_nothing_to_compare():
     with pytest.raises(DataError, match="share no image"):
         pairing(decisions([0], [0], ids="a"), decisions([0], [0], ids="b"), (CLASSES, CLASSES))
-
-
-def test_holm_rejects_what_bonferroni_rejects_and_never_less():
-    p = [0.001, 0.2, 0.013, 0.04]
-
-    assert holm(p) == pytest.approx((0.004, 0.2, 0.039, 0.08))
-    assert all(adjusted <= min(1, 4 * one) for adjusted, one in zip(holm(p), p, strict=True))
-    assert holm([]) == ()
 
 
 def test_what_speaks_for_a_decision_adds_up_to_the_margin():

@@ -8,7 +8,7 @@ from probes.intervals import Estimate
 from probes.localisation import Localisation
 from probes.naming import existence, name_agreement
 from probes.parts import Place
-from probes.rules import Finding, Rules, holm
+from probes.rules import Finding, Rules
 from probes.verdicts import Verdict, leaks, locations, usage
 
 N, K, C, D = 800, 50, 20, 96
@@ -162,18 +162,6 @@ def test_the_gravest_answer_is_the_verdict():
     assert replace(good, located=bad, used=bad).word == "wrong place"
     assert replace(good, exists=bad, located=bad).word == "doubtful name"
     assert replace(good, exists=Finding("unknown", None, "")).word == "unchecked"
-
-
-def test_corrected_p_values_are_those_of_holm():
-    from scipy.stats import false_discovery_control
-
-    p = torch.tensor([0.01, 0.02, 0.03, torch.nan, 0.5], dtype=torch.float64)
-
-    corrected = holm(p)
-
-    assert corrected[[0, 1, 2, 4]].tolist() == pytest.approx([0.04, 0.06, 0.06, 0.5])
-    assert bool(corrected[3].isnan())
-    assert bool((corrected[[0, 1, 2, 4]] >= torch.from_numpy(false_discovery_control(p[[0, 1, 2, 4]].numpy()))).all())
 
 
 def test_thresholds_can_be_set(world):

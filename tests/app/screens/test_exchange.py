@@ -173,7 +173,7 @@ def test_the_card_of_an_edited_model_has_its_own_figures_or_none(shore: Workspac
     exports.write_bundle(shore, "shore-posthoc", tmp_path / "hub", measure=True)
     card = (tmp_path / "hub" / "README.md").read_text()
     assert "Drop “water”" in card
-    assert "Control: as many random concepts" in card
+    assert "Control: Random concepts" in card
 
 
 def test_the_report_is_one_page_that_asks_for_nothing(shore: Workspace, tmp_path: Path) -> None:
