@@ -193,7 +193,9 @@ def describe(edit: Edit) -> str:
         case MergeConcepts(concepts, name):
             return f"Merge {', '.join(f'“{c}”' for c in concepts)} into “{name}”"
         case TestTimeFix(mask, amplify, _):
-            return f"Test-time fix: mask {len(mask)} and amplify {len(amplify)} concepts"
+            masked = [f"mask “{c}”" for c in mask]
+            gains = [f"amplify “{c}” {gain:.3g} times" for c, gain in amplify]
+            return "Test-time fix: " + (", ".join((*masked, *gains)) or "nothing")
 
 
 def dumps(edits: Sequence[Edit]) -> str:

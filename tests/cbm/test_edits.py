@@ -396,6 +396,8 @@ def test_every_edit_describes_itself_in_the_persons_own_words():
         DropConcept("striped"),
         RenameConcept("striped", "barred"),
         MergeConcepts(("striped", "water"), "both"),
+        Fix(("striped",), (("water", 2.0),)),
+        Fix((), (("striped", 2.0),)),
     ):
         assert "“striped”" in describe(edit)
     assert "wren" in describe(SetWeight("striped", "wren", 0.5))
