@@ -5,7 +5,7 @@ the table in the docs.
 """
 
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -52,10 +52,8 @@ def build(config: type[C], options: Mapping[str, object]) -> C:
 
     Raises
     ------
-    UnknownName
-        If an option does not exist.
     UsageError
-        If a value has the wrong type or lies outside its bounds.
+        If an option does not exist, or a value has the wrong type, is no choice of it or lies outside its bounds.
 
     Examples
     --------
@@ -68,7 +66,7 @@ def build(config: type[C], options: Mapping[str, object]) -> C:
     known = {spec.name: spec for spec in specs(config)}
     for name in options:
         if name not in known:
-            raise unknown("option", name, known)
+            raise _unusable("option", name, known)
     return config(**{name: _read(known[name], value) for name, value in options.items()})
 
 
@@ -113,9 +111,14 @@ def _convert(spec: OptionSpec, value: object) -> Any:
 
 def _check(spec: OptionSpec, value: Any) -> None:
     if spec.choices and value not in spec.choices:
-        raise unknown(f"choice of {spec.name}", str(value), spec.choices)
+        raise _unusable(f"choice of {spec.name}", str(value), spec.choices)
     too_low = spec.low is not None and not value >= spec.low
     too_high = spec.high is not None and not value <= spec.high
     if too_low or too_high:
         bounds = f"between {spec.low} and {spec.high}" if spec.high is not None else f"at least {spec.low}"
         raise UsageError(f"option {spec.name} is {value}; it must be {bounds}", hint=spec.help)
+
+
+def _unusable(what: str, name: str, choices: Iterable[str]) -> UsageError:
+    near = unknown(what, name, choices)
+    return UsageError(near.message, hint=near.hint)
