@@ -12,10 +12,12 @@ from typing import Any, NoReturn
 import click
 
 from app.commands import (
+    cases,
     concepts,
     data,
     edits,
     exchange,
+    explain,
     fixes,
     health,
     interventions,
@@ -24,6 +26,7 @@ from app.commands import (
     probes,
     serve,
     tokens,
+    train,
     trust,
 )
 from app.commands.call import to_json
@@ -91,8 +94,11 @@ for module in (
     serve,
     data,
     concepts,
+    train,
     models,
+    explain,
     interventions,
+    cases,
     probes,
     trust,
     edits,

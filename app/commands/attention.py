@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from app.commands.call import Call, command, table
-from app.commands.edits import reference
-from app.commands.models import model_at
+from app.commands.named import model_at, reference
 from cbm.errors import UsageError
 
 if TYPE_CHECKING:

@@ -163,6 +163,12 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, empty: s
     return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in [list(columns), *cells]]
 
 
+def metric_lines(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Measured metrics as a table, each with its interval and count."""
+    rows = [{"metric": name.replace("_", " "), **found} for name, found in metrics.items()]
+    return table(rows, ("metric", "value", "low", "high", "n"), empty="nothing was measured")
+
+
 def shown(value: object) -> str:
     """A value in a table: at most three digits, lists with commas, nothing for nothing."""
     if value is None:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from app.commands.call import Call, command
+from app.commands.named import place, reference
 from cbm.errors import DataError
 
 if TYPE_CHECKING:
     from app.store import History
 
-BRANCH = click.option("--branch", default="main", show_default=True, help="Which list of edits of the model.")
+BRANCH = click.option("--branch", help="Which list of edits of the model, as in MODEL@BRANCH; else main.")
 
 
 def register(main: click.Group) -> None:
@@ -30,7 +31,7 @@ def edit() -> None:
 @click.option("--name", help="Keep MODEL as it is and make a model of this name with the edits.")
 @BRANCH
 @click.option("--dry-run", is_flag=True, help="Check the edits against the model and store nothing.")
-def apply(call: Call, model: str, script: Path, name: str | None, branch: str, dry_run: bool) -> None:
+def apply(call: Call, model: str, script: Path, name: str | None, branch: str | None, dry_run: bool) -> None:
     """Add the edits of a script to a model.
 
     \b
@@ -45,6 +46,7 @@ def apply(call: Call, model: str, script: Path, name: str | None, branch: str, d
         wanted = edits.loads(script.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{script} cannot be read: {error.strerror}", hint="give the path of a JSON file") from error
+    model, branch = place(model, branch)
     history = store.history(call.ws, model, branch)
     if dry_run:
         edits.apply(edits.apply(store.base_model(call.ws, model), history.edits), wanted)
@@ -63,7 +65,7 @@ def apply(call: Call, model: str, script: Path, name: str | None, branch: str, d
 @command(edit, "log")
 @click.argument("model")
 @BRANCH
-def log(call: Call, model: str, branch: str) -> None:
+def log(call: Call, model: str, branch: str | None) -> None:
     """The edits of a model, oldest first, and those that redo would bring back.
 
     \b
@@ -72,14 +74,14 @@ def log(call: Call, model: str, branch: str) -> None:
     """
     from app import store
 
-    _answer(call, store.history(call.ws, model, branch))
+    _answer(call, store.history(call.ws, *place(model, branch)))
 
 
 @command(edit, "undo")
 @click.argument("model")
 @click.option("--steps", default=1, show_default=True, type=click.IntRange(1), help="How many edits.")
 @BRANCH
-def undo(call: Call, model: str, steps: int, branch: str) -> None:
+def undo(call: Call, model: str, steps: int, branch: str | None) -> None:
     """Take back the last edits.
 
     \b
@@ -88,6 +90,7 @@ def undo(call: Call, model: str, steps: int, branch: str) -> None:
     """
     from app import store
 
+    model, branch = place(model, branch)
     _answer(call, store.undo(call.ws, model, branch=branch, steps=steps))
 
 
@@ -95,7 +98,7 @@ def undo(call: Call, model: str, steps: int, branch: str) -> None:
 @click.argument("model")
 @click.option("--steps", default=1, show_default=True, type=click.IntRange(1), help="How many edits.")
 @BRANCH
-def redo(call: Call, model: str, steps: int, branch: str) -> None:
+def redo(call: Call, model: str, steps: int, branch: str | None) -> None:
     """Bring back edits that were undone.
 
     \b
@@ -104,6 +107,7 @@ def redo(call: Call, model: str, steps: int, branch: str) -> None:
     """
     from app import store
 
+    model, branch = place(model, branch)
     _answer(call, store.redo(call.ws, model, branch=branch, steps=steps))
 
 
@@ -191,18 +195,6 @@ def replay(call: Call, source: str, target: str, dry_run: bool) -> None:
         for step in found.steps
     ]
     call.answer(value, lines)
-
-
-def reference(text: str) -> tuple[str, str]:
-    """Model and branch of `MODEL` or `MODEL@BRANCH`.
-
-    Examples
-    --------
-    >>> reference("birds-posthoc"), reference("birds-posthoc@careful")
-    (('birds-posthoc', 'main'), ('birds-posthoc', 'careful'))
-    """
-    model, _, branch = text.partition("@")
-    return model, branch or "main"
 
 
 def _answer(call: Call, history: "History") -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from app.commands.call import Call, command
-from app.commands.edits import reference
+from app.commands.named import reference
 
 
 def register(main: click.Group) -> None:

@@ -1,15 +1,14 @@
-"""`pellucid intervene` and `cases`: what corrections would do, and what corrections a person made."""
+"""`pellucid intervene`: what corrections would do, with the annotations answering for an expert."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from app.commands.call import Call, command, table
-from app.commands.models import DATA, SPLIT, data_of, model_at
+from app.commands.named import DATA, SPLIT, data_of, model_at
 from cbm.errors import UsageError
 
 POLICIES = ("random", "uncertainty", "contribution", "coop", "expected", "greedy")  # of probes.policies, without torch
@@ -20,7 +19,7 @@ BY_NAME = "by name"
 
 
 def register(main: click.Group) -> None:
-    """Add the commands to `pellucid`."""
+    """Add the command to `pellucid`."""
 
     @command(main, "intervene", computing=True)
     @click.argument("model")
@@ -94,30 +93,6 @@ def register(main: click.Group) -> None:
             f"area under the curve {curve.area}",
         ]
         call.answer({"model": model, **found}, lines)
-
-    @command(main, "cases")
-    @click.argument("model")
-    @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write them to a CSV file.")
-    def cases(call: Call, model: str, out: Path | None) -> None:
-        """Show what a person did on a model's cases: every correction in order of time, and their own decisions.
-
-        \b
-        Example:
-          pellucid cases birds-posthoc --out cases.csv
-        """
-        from app.casebook import casebook, clock, to_csv
-        from app.files import replacing
-
-        entries = casebook(call.ws, model)
-        rows = [{**asdict(entry), "time": clock(entry)} for entry in entries]
-        if out is not None:
-            with replacing(out) as temporary:
-                temporary.write_text(to_csv(entries), encoding="utf-8", newline="")
-        shown = ("time", "image", "what", "concept", "before", "after", "decision", "verdict", "confidence", "text")
-        lines = (
-            [f"wrote {len(rows)} entries to {out}"] if out else table(rows, shown, empty="nobody has worked on cases")
-        )
-        call.answer({"model": model, "items": rows}, lines)
 
 
 def _groups(given: str | None, concepts: Sequence[str]) -> dict[str, list[str]] | None:

@@ -7,8 +7,7 @@ import click
 
 from app.commands import attention
 from app.commands.call import Call, command, table
-from app.commands.edits import reference
-from app.commands.models import embedding_of, model_at
+from app.commands.named import embedding_of, model_at, reference
 from cbm.errors import UsageError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from app.commands.call import Call, command, table
-from app.commands.edits import reference
+from app.commands.named import reference
 
 FLAGS = {"yes": "yes", "no": "no", "unknown": "?"}
 

@@ -485,6 +485,27 @@ def test_edits_go_from_branch_to_branch_and_from_model_to_model(home, tmp_path):
     assert (merged["edits"], merged["conflicts"]) == ([], [])
 
 
+def test_a_branch_stands_behind_the_model_or_in_its_option(home, tmp_path):
+    script = tmp_path / "edits.json"
+    script.write_text('[{"kind": "ScaleScore", "concept": "bluish", "factor": 2.0}]')
+    done(home, "edit", "apply", "tinted", "--script", script, "--name", "forked")
+
+    behind = done(home, "edit", "log", "forked@main")
+    option = done(home, "edit", "log", "forked", "--branch", "main")
+    undone = done(home, "edit", "undo", "forked@main")
+    code, refused = run(home, "edit", "redo", "forked@main", "--branch", "other")
+
+    assert behind == option
+    assert (len(behind["edits"]), len(undone["edits"])) == (1, 0)
+    assert (code, refused["error"]["kind"]) == (2, "usage")
+
+
+def test_an_option_that_a_method_does_not_have_is_wrong_usage(home):
+    for wrong in ("alhpa=1", "head=cubic"):
+        code, refused = run(home, "train", "posthoc", "tiles", "--encoder", "test:colour", "--set", wrong)
+        assert code == 2, refused
+
+
 def test_methods_that_read_texts_are_measured_with_their_controls(workspace, monkeypatch):
     from app import store
 
