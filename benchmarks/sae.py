@@ -24,7 +24,7 @@ from torch.nn.functional import linear, normalize
 from benchmarks.data import embeddings
 from benchmarks.measure import Row, interleaved, report
 from cbm.sae import KINDS, Kind, activate
-from cbm.sae_training import WEIGHTS, SaeConfig, Training, first_guess
+from cbm.sae_steps import WEIGHTS, SaeConfig, Training, first_guess
 from cbm.torchvision_guard import ensure_torchvision
 
 D, BATCH, STEPS_A_CASE = 512, 2048, 4

@@ -11,13 +11,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cbm.process_group import ALONE, Group
 from cbm.sparse_codes import Sparse, largest_of_all, largest_of_rows, positive
+from cbm.streams import Rows, blocks
 
 Kind = Literal["relu", "topk", "batchtopk"]
 KINDS: tuple[Kind, ...] = ("relu", "topk", "batchtopk")
 FEW = 0.06  # share of codes that are not zero below which their products are worth taking one by one
 WIDE = 256  # atoms below which whole matrices are faster all the same
-ROWS_AT_ONCE = 4096  # embeddings whose codes are held at a time
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,21 @@ def losses(dictionary: Dictionary, x: Float[Tensor, "n d"], *, l1: float) -> Flo
 
 
 def gradients(
-    dictionary: Dictionary, x: Float[Tensor, "n d"], *, l1: float, room: Float[Tensor, "n h"] | None = None
+    dictionary: Dictionary,
+    x: Float[Tensor, "n d"],
+    *,
+    l1: float,
+    of: int | None = None,
+    group: Group = ALONE,
+    room: Float[Tensor, "n h"] | None = None,
 ) -> Step:
     """The gradient of the mean of `losses`, without its part along each atom, which has to keep its length.
 
     Parameters
     ----------
+    of, group
+        For a part of a batch: the embeddings of the whole batch, and the processes that have the other parts. Then the
+        gradients of all parts add up to that of the batch.
     room
         Where what the atoms read is written: memory that is used again costs less than new memory.
 
@@ -130,12 +140,13 @@ def gradients(
     """
     inside = x - dictionary.centre
     read = torch.addmm(dictionary.bias, inside, dictionary.encoder.T, out=room)
-    few = few_codes(read, dictionary.kind, dictionary.k) if len(dictionary) >= WIDE else None
+    of = of or len(x)
+    few = few_codes(read, dictionary.kind, dictionary.k, of, group) if _spares(dictionary, group) else None
     if few is None:
-        return _dense(dictionary, x, inside, activate(read, dictionary.kind, dictionary.k), l1)
+        return _dense(dictionary, x, inside, activate(read, dictionary.kind, dictionary.k), l1, of)
     missed = few.times(dictionary.decoder) + dictionary.centre - x
-    down = missed * (2 / len(x))
-    through = few.products(down, dictionary.decoder).plus(l1 / len(x))
+    down = missed * (2 / of)
+    through = few.products(down, dictionary.decoder).plus(l1 / of)
     turn = few.by_columns()
     total = through.column_sums()
     squared = missed.square().sum(1)
@@ -150,13 +161,23 @@ def gradients(
     )
 
 
-def few_codes(read: Float[Tensor, "n h"], kind: Kind, k: int) -> Sparse | None:
-    """The codes that `activate` leaves, if they are few; `None` for "relu" when they are not."""
+def few_codes(
+    read: Float[Tensor, "n h"], kind: Kind, k: int, of: int | None = None, group: Group = ALONE
+) -> Sparse | None:
+    """The codes that `activate` leaves, if they are few; `None` for "relu" when they are not.
+
+    `of` and `group` as in `gradients`: the largest of a batch are those of all its parts.
+    """
     if kind == "topk":
         return largest_of_rows(read, k)
     if kind == "batchtopk":
-        return largest_of_all(read, k * len(read))
+        return largest_of_all(read, k * (of or len(read)), group)
     return positive(read, at_most=FEW)
+
+
+def _spares(dictionary: Dictionary, group: Group) -> bool:
+    """Whether to look for few codes; of a batch in parts, "batchtopk" has to."""
+    return len(dictionary) >= WIDE or (dictionary.kind == "batchtopk" and group.size > 1)
 
 
 def _dense(
@@ -165,11 +186,12 @@ def _dense(
     inside: Float[Tensor, "n d"],
     codes: Float[Tensor, "n h"],
     l1: float,
+    of: int,
 ) -> Step:
     """The same for codes that are many; each product is of whole matrices."""
     missed = torch.addmm(dictionary.centre, codes, dictionary.decoder) - x
-    down = missed * (2 / len(x))
-    back = (down @ dictionary.decoder.T).add_(l1 / len(x)).mul_(codes > 0)
+    down = missed * (2 / of)
+    back = (down @ dictionary.decoder.T).add_(l1 / of).mul_(codes > 0)
     total, squared = back.sum(0), missed.square().sum(1)
     return Step(
         losses=squared + l1 * codes.sum(1),
@@ -189,15 +211,11 @@ def _across(gradient: Float[Tensor, "h d"], atoms: Float[Tensor, "h d"]) -> Floa
 
 
 def calibrated(dictionary: Dictionary, x: Float[Tensor, "n d"]) -> float:
-    """The threshold that leaves `k` codes an image on average; zero for "relu", or when fewer are positive.
-
-    Of many images, some thousands at even distances are looked at.
-    """
+    """The threshold that leaves `k` codes an image on average; zero for "relu", or when fewer are positive."""
     if dictionary.kind == "relu":
         return 0.0
-    some = x[:: -(-len(x) // ROWS_AT_ONCE)]
-    read = dictionary.read(some).flatten()
-    wanted = dictionary.k * len(some)
+    read = dictionary.read(x).flatten()
+    wanted = dictionary.k * len(x)
     return max(float(read.topk(wanted + 1).values[-1]), 0.0) if wanted < len(read) else 0.0
 
 
@@ -223,16 +241,18 @@ class Fit:
     uses: Int[Tensor, "h"]
 
 
-def measure(dictionary: Dictionary, x: Float[Tensor, "n d"]) -> Fit:
+def measure(dictionary: Dictionary, x: Rows) -> Fit:
     """How much of these embeddings the dictionary explains, with how many atoms."""
     missed, uses = 0.0, torch.zeros(len(dictionary), dtype=torch.int64)
-    for batch in torch.split(x, ROWS_AT_ONCE):
+    total, squared = torch.zeros(len(dictionary.centre), dtype=torch.float64), 0.0
+    for batch in blocks(x):
         codes = dictionary.encode(batch)
         missed += float((dictionary.decode(codes) - batch).double().square().sum())
         uses += (codes > 0).sum(0)
-    spread = float((x - x.mean(0)).double().square().sum())
+        away = (batch - dictionary.centre).double()
+        total, squared = total + away.sum(0), squared + float(away.square().sum())
     return Fit(
-        explained=1 - missed / spread,
+        explained=1 - missed / (squared - float(total.square().sum()) / len(x)),
         l0=float(uses.sum()) / len(x),
         dead=float((uses == 0).double().mean()),
         uses=uses,

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from cbm.process_group import ALONE, Group
+
 BLOCK = 8  # columns of which only the largest is looked at first
 
 
@@ -138,21 +140,33 @@ def _last(read: Float[Tensor, "n h"], k: int) -> NDArray[np.int64]:
     return np.argpartition(read.numpy(), read.shape[1] - k, axis=1)[:, read.shape[1] - k :]
 
 
-def largest_of_all(read: Float[Tensor, "n h"], count: int) -> Sparse:
+def largest_of_all(read: Float[Tensor, "n h"], count: int, group: Group = ALONE) -> Sparse:
     """The largest `count` entries of the whole matrix, without those that are not positive.
+
+    In a group each process has some rows of the matrix, and gets their part of the answer.
 
     Notes
     -----
     As many blocks of columns as entries are wanted have a maximum above some number: what is below it is not among them.
     """
     n, h = read.shape
-    flat, count = read.reshape(-1).numpy(), min(count, n * h)
+    flat = read.reshape(-1).numpy()
     maxima = (read.view(n, BLOCK, h // BLOCK).amax(1) if h % BLOCK == 0 else read).reshape(-1).numpy()
     least = np.partition(maxima, len(maxima) - count)[len(maxima) - count] if count < len(maxima) else -np.inf
     at = np.flatnonzero(flat >= max(least, np.finfo(np.float32).tiny))
     if len(at) > count:
         at = at[np.sort(np.argpartition(flat[at], len(at) - count)[len(at) - count :])]
-    return _at(read, torch.from_numpy(at))
+    return _at(read, torch.from_numpy(at[flat[at] >= _least_of_all(flat[at], count, group)]))
+
+
+def _least_of_all(mine: NDArray[np.float32], count: int, group: Group) -> np.float32 | float:
+    """The last of the largest `count` among what all processes have; each has `count` at most."""
+    if group.size == 1:
+        return -np.inf
+    all_ = torch.zeros(group.size, count)
+    all_[group.rank, : len(mine)] = torch.from_numpy(mine)
+    group.sum_(all_)
+    return float(all_.flatten().topk(count, sorted=True).values[-1])
 
 
 def positive(read: Float[Tensor, "n h"], *, at_most: float) -> Sparse | None:

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import linear, normalize
 
 from cbm.sae import KINDS, Dictionary, activate, calibrated, gate, gradients, losses, measure
-from cbm.sae_training import SaeConfig, Training, draw_chances, first_guess, new_encoder_rows
+from cbm.sae_steps import SaeConfig, Training, draw_chances, first_guess, new_encoder_rows
 
 PUBLISHED = {
     name: torch.from_numpy(value)

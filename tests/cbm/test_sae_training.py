@@ -1,17 +1,25 @@
 """Training: planted atoms are found, the seed decides, and a stop in the middle changes nothing."""
 
+import json
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import normalize
 
 from cbm.errors import Cancelled, DataError, ModelError, UsageError
+from cbm.process_group import ALONE
+from cbm.progress import Reading
 from cbm.sae import KINDS, Dictionary, measure
-from cbm.sae_training import SaeConfig, Training, train_sae, train_saes
+from cbm.sae_steps import Training
+from cbm.sae_training import Checkpoint, SaeConfig, _Plan, train_sae, train_saes
+from cbm.streams import Scaled, shape_of
+from tests.cbm.ranks.sae import learn
+from tests.cbm.torchrun import torchrun
 
 QUICK = SaeConfig(width=48, k=3, epochs=30, batch=64, rate=3e-3, resample=10)
 ATOMS = normalize(torch.randn(24, 16, generator=torch.Generator().manual_seed(0)), dim=1)
@@ -59,6 +67,7 @@ def test_embeddings_ten_times_as_long_have_codes_ten_times_as_large():
 
 def test_a_stopped_training_goes_on_to_the_same_bytes(tmp_path):
     file = tmp_path / "atoms.safetensors"
+    kept = Checkpoint(file, every=7)  # in the middle of an epoch of ten steps
     calls = iter(range(1000))
 
     def stop(fraction: float, message: str) -> None:
@@ -66,9 +75,9 @@ def test_a_stopped_training_goes_on_to_the_same_bytes(tmp_path):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        train_sae(X, QUICK, checkpoint=file, on_progress=stop)
+        train_sae(X, QUICK, checkpoint=kept, on_progress=stop)
     seen: list[str] = []
-    resumed = train_sae(X, QUICK, checkpoint=file, on_progress=lambda _, message: seen.append(message))
+    resumed = train_sae(X, QUICK, checkpoint=kept, on_progress=lambda _, message: seen.append(message))
 
     assert seen[0] == "epoch 18 of 30"
     assert same(resumed, train_sae(X, QUICK))
@@ -76,13 +85,13 @@ def test_a_stopped_training_goes_on_to_the_same_bytes(tmp_path):
 
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
-    file = tmp_path / "atoms.safetensors"
-    train_sae(X, replace(QUICK, epochs=1), checkpoint=file)
+    kept = Checkpoint(tmp_path / "atoms.safetensors", every=5)
+    train_sae(X, replace(QUICK, epochs=1), checkpoint=kept)
 
     with pytest.raises(ModelError, match="another training"):
-        train_sae(X, replace(QUICK, epochs=2), checkpoint=file)
+        train_sae(X, replace(QUICK, epochs=2), checkpoint=kept)
     with pytest.raises(ModelError, match="another training"):
-        train_sae(X + 1, replace(QUICK, epochs=1), checkpoint=file)
+        train_sae(X + 1, replace(QUICK, epochs=1), checkpoint=kept)
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path):
@@ -90,20 +99,18 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
     file.write_bytes(b"no tensors")
 
     with pytest.raises(ModelError, match="not a checkpoint"):
-        train_sae(X, QUICK, checkpoint=file)
+        train_sae(X, QUICK, checkpoint=Checkpoint(file))
 
 
 def test_a_dead_atom_is_drawn_again_towards_an_embedding_seen_from_the_centre():
     """The published code draws the embedding as seen from the origin, while the encoder sees it from the centre."""
-    centre, scale = X.mean(0), float((X - X.mean(0)).square().sum(1).mean().sqrt())
-    config = replace(QUICK, epochs=40)
-    training = Training(dead_first_atom(), config)
-    training.epoch = 9
+    data = Scaled(X, shape_of(X))
+    training = Training(dead_first_atom(), QUICK)
 
-    training.step((X - centre) / scale)
-    training.end_epoch(X, centre, scale, torch.Generator().manual_seed(1))
+    training.step(data.at(slice(None)))
+    training.draw_again(data, torch.Generator().manual_seed(1))
 
-    towards = normalize((X - centre) / scale - training.dictionary.centre, dim=1)
+    towards = normalize(data.at(slice(None)) - training.dictionary.centre, dim=1)
     assert float((towards @ training.dictionary.decoder[0]).max()) == pytest.approx(1, abs=1e-5)
     assert training.dictionary.bias[0] == 0
     assert training.adam.state[training.dictionary.encoder]["exp_avg"][0].abs().max() == 0
@@ -130,20 +137,17 @@ def dead_first_atom() -> Dictionary:
 
 def test_several_widths_in_one_pass_are_those_that_are_trained_alone(tmp_path):
     told: list[str] = []
+    kept = Checkpoint(tmp_path / "both", every=100)
 
-    together = train_saes(
-        X, QUICK, (16, 48), checkpoint=tmp_path / "both", on_progress=lambda _, said: told.append(said)
-    )
+    together = train_saes(X, QUICK, (16, 48), checkpoint=kept, on_progress=lambda _, said: told.append(said))
 
     for found, width in zip(together, (16, 48), strict=True):
         assert same(found, train_sae(X, replace(QUICK, width=width)))
     assert len(told) == QUICK.epochs + 1
     assert told[-1].numbers["l0/16"] == pytest.approx(3, abs=0.3)
-    assert all(
-        same(*pair) for pair in zip(together, train_saes(X, QUICK, (16, 48), checkpoint=tmp_path / "both"), strict=True)
-    )
+    assert all(same(*pair) for pair in zip(together, train_saes(X, QUICK, (16, 48), checkpoint=kept), strict=True))
     with pytest.raises(ModelError, match="another training"):
-        train_saes(X, QUICK, (48, 16), checkpoint=tmp_path / "both")
+        train_saes(X, QUICK, (48, 16), checkpoint=kept)
 
 
 @pytest.mark.parametrize("widths", [(), (16, 16)])
@@ -156,14 +160,14 @@ KILLED = """
 import os, signal, sys
 import torch
 from pathlib import Path
-from cbm.sae_training import SaeConfig, train_sae
+from cbm.sae_training import Checkpoint, SaeConfig, train_sae
 
 torch.set_num_threads(1)
 def stop(done, said):
     if said == "epoch 4 of 9":
         os.kill(os.getpid(), signal.SIGKILL)
 x = torch.randn(300, 16, generator=torch.Generator().manual_seed(5))
-train_sae(x, SaeConfig(width=32, k=3, epochs=9, resample=2), checkpoint=Path(sys.argv[1]), on_progress=stop)
+train_sae(x, SaeConfig(width=32, k=3, epochs=9, resample=2), checkpoint=Checkpoint(Path(sys.argv[1]), every=3), on_progress=stop)
 """
 
 
@@ -173,8 +177,68 @@ def test_a_training_whose_process_was_killed_goes_on_to_the_same_bytes(tmp_path)
     seen: list[str] = []
 
     killed = subprocess.run([sys.executable, "-c", KILLED, str(file)], check=False)
-    resumed = train_sae(x, config, checkpoint=file, on_progress=lambda _, said: seen.append(said))
+    resumed = train_sae(x, config, checkpoint=Checkpoint(file), on_progress=lambda _, said: seen.append(said))
 
     assert killed.returncode == -signal.SIGKILL
     assert seen[0] == "epoch 4 of 9"
     assert same(resumed, train_sae(x, config))
+
+
+def test_embeddings_on_disk_give_the_same_bytes_as_in_memory(tmp_path):
+    config = replace(QUICK, epochs=3, resample=1, held=60)
+    X.half().numpy().tofile(tmp_path / "x")
+    disk = np.memmap(tmp_path / "x", np.float16, "r", shape=tuple(X.shape))
+
+    assert same(train_sae(disk, config), train_sae(X.half().float(), config))
+
+
+def test_what_is_held_out_is_not_learned_from():
+    seen: list[Reading] = []
+    config = replace(QUICK, held=100, epochs=2)
+
+    train_sae(X, config, on_progress=lambda _, said: seen.append(said))
+
+    assert 0 < seen[-1].numbers["explained_variance/held"] < 1
+    plan = _Plan.of(len(X), config)
+    learned = torch.cat(list(plan.batches(0)))
+    assert not set(learned.tolist()) & set(plan.held.tolist())
+    assert len(learned) == 2 * (len(X) - 100)
+
+
+def test_more_than_half_cannot_be_held_out():
+    with pytest.raises(UsageError, match="cannot be held out"):
+        train_sae(X, replace(QUICK, held=400))
+
+
+def test_atoms_are_drawn_again_within_a_long_epoch():
+    plan = _Plan.of(640, replace(QUICK, epochs=2, resample=0.5))
+
+    assert [step for step in range(1, 21) if plan.draws(step)] == [5, 10]
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory) -> tuple[dict, dict, dict]:
+    """What `ranks/sae.py` learns: alone, and the first and the second of two processes."""
+    folder = tmp_path_factory.mktemp("sae")
+    alone = learn(ALONE, folder)
+    torchrun("sae", folder, processes=2)
+    return alone, *(json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_learn_what_one_learns(kind, learned):
+    """Batches are cut in two, the last has one embedding only, and there are atoms that die."""
+    alone, first, second = (found[kind] for found in learned)
+
+    assert first == second
+    assert len(first["losses"]) == 12
+    assert first["losses"] == pytest.approx(alone["losses"], rel=1e-4)
+    assert first["dead"] == pytest.approx(alone["dead"], abs=2 / 512)
+    assert first["threshold"] == pytest.approx(alone["threshold"], rel=1e-3, abs=1e-4)
+    assert first["explained"] == pytest.approx(alone["explained"], abs=1e-4)
+
+
+def test_two_processes_go_on_from_what_one_has_kept(learned):
+    alone, first, _ = (found["kept"]["began"] for found in learned)
+
+    assert (alone, first) == ("epoch 1 of 6", "epoch 5 of 6")
