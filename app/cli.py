@@ -62,6 +62,8 @@ class Pellucid(click.Group):
 
 def _fail(error: BaseException, *, as_json: bool) -> int:
     kind, message, hint, code = _explained(error)
+    if isinstance(error, click.UsageError | UsageError) and int(os.environ.get("RANK") or 0) > 0:
+        return 0  # the first of the processes that torchrun started says the same
     if as_json:
         click.echo(to_json({"error": {"kind": kind, "message": message, "hint": hint}}))
     else:

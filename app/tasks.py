@@ -6,7 +6,7 @@ finds its half-done files and ends with the same bytes. To add a kind, write a f
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app import store
 from app.fitting import build_bank, fit_model
@@ -18,7 +18,10 @@ from app.workspace import Workspace
 from cbm.errors import UsageError, unknown
 from cbm.progress import OnProgress, part
 
-Task = Callable[[Workspace, Mapping[str, Any], OnProgress], dict[str, Any]]
+if TYPE_CHECKING:
+    from cbm.process_group import Group
+
+Task = Callable[..., dict[str, Any]]  # of a workspace, parameters, `on_progress`, and a group if it is in `SHARED`
 
 
 def check_images(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:
@@ -53,15 +56,20 @@ def import_dataset(ws: Workspace, params: Mapping[str, Any], on_progress: OnProg
     return {"dataset": dataset.name, **report.to_json()}
 
 
-def embed_dataset(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:
+def embed_dataset(
+    ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress, group: "Group | None" = None
+) -> dict[str, Any]:
     """Embed the data set `dataset` with the encoder `encoder`; images that are embedded already cost nothing."""
-    from cbm.embeddings import embed_images
+    from cbm.process_group import ALONE
+    from cbm.shared_embedding import embed_shared
 
+    group = group or ALONE
     dataset = store.dataset(ws, params["dataset"])
     on_progress(0.0, f"loading {params['encoder']}")
     encoder = store.load_encoder(ws, params["encoder"])
-    done = embed_images(dataset, encoder, store.embedding_store(ws), on_progress=on_progress)
-    store.mark_embedded(ws, params["dataset"], params["encoder"], encoder.contract)
+    done = embed_shared(dataset, encoder, store.embedding_store(ws), group, on_progress=on_progress)
+    if group.leads:
+        store.mark_embedded(ws, params["dataset"], params["encoder"], encoder.contract)
     return {
         "dataset": params["dataset"],
         "encoder": params["encoder"],
@@ -85,8 +93,18 @@ TASKS: dict[str, Task] = {
 }
 
 
-def run(ws: Workspace, kind: str, params: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:
+SHARED = ("embed",)  # kinds whose tasks take a group of processes that work on them together
+
+
+def run(
+    ws: Workspace, kind: str, params: Mapping[str, Any], on_progress: OnProgress, group: "Group | None" = None
+) -> dict[str, Any]:
     """Do a job here and now; workers and the command line come here.
+
+    Parameters
+    ----------
+    group
+        The processes that all call this and share the work; only the first one writes to the database.
 
     Raises
     ------
@@ -95,4 +113,8 @@ def run(ws: Workspace, kind: str, params: Mapping[str, Any], on_progress: OnProg
     """
     if kind not in TASKS:
         raise unknown("kind of job", kind, TASKS)
-    return TASKS[kind](ws, params, on_progress)
+    if group is None or group.size == 1:
+        return TASKS[kind](ws, params, on_progress)
+    if kind not in SHARED:
+        raise UsageError(f"the job {kind!r} cannot be shared by several processes", hint="start it without torchrun")
+    return TASKS[kind](ws, params, on_progress, group)

@@ -28,6 +28,7 @@ from cbm.encoders import Encoder, TextEncoder
 from cbm.errors import DataError, EncoderError
 from cbm.images import open_image
 from cbm.preprocessing import Preprocessing
+from cbm.process_group import ALONE, Group
 from cbm.progress import OnProgress, silent
 from cbm.training_set import TrainingSet
 
@@ -113,18 +114,28 @@ def embed_images(
     *,
     batch_size: int = 32,
     shard_size: int = SHARD_SIZE,
+    group: Group = ALONE,
     on_progress: OnProgress = silent,
 ) -> Embedded:
     """Make sure that the store has every image of the data set; parameters as in `embed`.
 
     Images that could not be read in an earlier run are tried again, after the new ones.
+
+    Parameters
+    ----------
+    group
+        Which share of the shards is done here, and counted; the shards are the same for any number of shares.
     """
     store.register(encoder)
     present, failed = store.present(encoder.contract), store.skipped(encoder.contract)
-    wanted = dict.fromkeys(dataset.hashes)
-    fresh = [image for image in wanted if image not in present and image not in failed]
-    again = [image for image in wanted if image not in present and image in failed]
-    plan = [part[i : i + shard_size] for part in (fresh, again) for i in range(0, len(part), shard_size)]
+    every = list(dict.fromkeys(dataset.hashes))
+    starts = range(0, len(every), shard_size)
+    pieces = [every[starts[i] : starts[i] + shard_size] for i in group.share(len(starts))]
+    wanted = {image for piece in pieces for image in piece}
+    missing = [[image for image in piece if image not in present] for piece in pieces]
+    fresh = [[image for image in piece if image not in failed] for piece in missing]
+    again = [[image for image in piece if image in failed] for piece in missing]
+    plan = [piece for piece in (*fresh, *again) if piece]
 
     pace = _Pace(sum(len(planned) for planned in plan), on_progress)
     paths = _paths(dataset)
@@ -136,7 +147,7 @@ def embed_images(
                 store.write(encoder.contract, shard)
     here = store.present(encoder.contract)
     computed, reused = sum(image in here for image, _ in todo), sum(image in present for image in wanted)
-    return Embedded(computed, reused, _skipped(dataset, store, encoder.contract))
+    return Embedded(computed, reused, _skipped(dataset, store, encoder.contract, wanted))
 
 
 def encode_image(encoder: Encoder, image: Image | Path | str) -> Float[Tensor, "d"]:
@@ -234,8 +245,8 @@ def _paths(dataset: ImageDataset) -> dict[str, Path]:
     return {image: Path(path) for image, path in reversed(list(pairs))}
 
 
-def _skipped(dataset: ImageDataset, store: EmbeddingStore, contract: str) -> tuple[Skipped, ...]:
-    reasons = store.skipped(contract)
+def _skipped(dataset: ImageDataset, store: EmbeddingStore, contract: str, wanted: set[str]) -> tuple[Skipped, ...]:
+    reasons = {image: reason for image, reason in store.skipped(contract).items() if image in wanted}
     images = zip(dataset.ids, dataset.paths, dataset.hashes, strict=True)
     return tuple(Skipped(name, Path(path), reasons[image]) for name, path, image in images if image in reasons)
 

@@ -7,6 +7,7 @@ agree on is summed by `sum_`. In a group of one both cost nothing.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -66,6 +67,7 @@ class Group:
 
 
 ALONE = Group()
+PATIENCE = timedelta(days=1)  # that one may wait for the slowest; of one that died, the others hear at once
 
 
 @contextmanager
@@ -75,9 +77,9 @@ def joined_group(backend: str = "gloo") -> Iterator[Group]:
     Parameters
     ----------
     backend
-        "gloo" for processors, "nccl" for CUDA devices.
+        "gloo" for processors, "cpu:gloo,cuda:nccl" for CUDA devices.
     """
-    torch.distributed.init_process_group(backend)
+    torch.distributed.init_process_group(backend, timeout=PATIENCE)
     try:
         yield Group(torch.distributed.get_rank(), torch.distributed.get_world_size())
     finally:

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
 from pathlib import Path
@@ -19,9 +19,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from app.settings import Settings
+from cbm.errors import UsageError
 
 if TYPE_CHECKING:
+    from app.commands.together import Together
     from app.workspace import Workspace
+    from cbm.process_group import Group
 
 LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
 CLEAR = "\r\033[K"  # the terminal's line, of an earlier progress
@@ -40,12 +43,15 @@ class Call:
         -1 for `-q`, 0, 1 for `-v`, 2 for `-vv`.
     out
         Where the answer goes.
+    together
+        With whom this process does the command, when `torchrun` started several; only the first of them speaks.
     """
 
     settings: Settings
     as_json: bool
     verbosity: int
     out: TextIO
+    together: "Together | None" = None
     _told: float = field(default=float("-inf"))
 
     @cached_property
@@ -57,14 +63,28 @@ class Call:
         click.get_current_context().call_on_close(ws.close)
         return ws
 
+    @property
+    def group(self) -> "Group":
+        """For work that several processes can share, and for what only one of them may do."""
+        from cbm.process_group import ALONE
+
+        return self.together.group if self.together else ALONE
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this process is the one that is heard."""
+        return self.together is None or self.together.group.leads
+
     def answer(self, value: Mapping[str, Any], lines: str | Iterable[str]) -> None:
         """Print the answer: `value` for programs, `lines` for people."""
+        if not self.speaks:
+            return
         text = lines if isinstance(lines, str) else "\n".join(lines)
         click.echo(to_json(value) if self.as_json else text, file=self.out)
 
     def progress(self, fraction: float, message: str) -> None:
         """Tell how far the work is: a line that rewrites itself on a terminal, else a line every few seconds."""
-        if self.verbosity < 0:
+        if self.verbosity < 0 or not self.speaks:
             return
         clock, terminal = time.monotonic(), sys.stderr.isatty()
         if fraction < 1 and clock - self._told < (0.1 if terminal else 5.0):
@@ -74,19 +94,31 @@ class Call:
         end = "\n" if fraction >= 1 or not terminal else ""
         click.echo((CLEAR if terminal else "") + text + end, nl=False, err=True)
 
+    def progress_of_all(self, fraction: float, message: str) -> None:
+        """The same for work of which every process does a share: how far all are, and what the first one says."""
+        if self.together is None:
+            self.progress(fraction, message)
+        else:
+            among = f"{message} (the first of {self.together.group.size} processes)"
+            self.progress(self.together.progress(fraction), among)
+
     def note(self, text: str) -> None:
         """Say something beside the answer, on standard error."""
-        if self.verbosity >= 0:
+        if self.verbosity >= 0 and self.speaks:
             click.echo((CLEAR if sys.stderr.isatty() else "") + text, err=True)
 
 
-def command(group: click.Group, name: str, *, computing: bool = False) -> Callable[[Function], click.Command]:
+def command(
+    group: click.Group, name: str, *, computing: bool = False, shared: bool = False
+) -> Callable[[Function], click.Command]:
     """Make a function a command of `group`; it is called with a `Call` and its own arguments.
 
     Parameters
     ----------
     computing
         Whether it also takes `--device` and `--allow-download`.
+    shared
+        Whether several processes that `torchrun` starts can do it together; then it uses `Call.group`.
     """
 
     def decorate(function: Function) -> click.Command:
@@ -96,15 +128,28 @@ def command(group: click.Group, name: str, *, computing: bool = False) -> Callab
             logging.basicConfig(level=LEVELS.get(verbosity, logging.DEBUG), stream=sys.stderr, force=True)
             settings = settings_of(workspace, arguments.pop("device", None), arguments.pop("allow_download", False))
             _limit_threads(settings.threads)
-            call = Call(settings, as_json, verbosity, sys.stdout)
-            with redirect_stdout(sys.stderr):
-                function(call, **arguments)
+            with _joined(settings, name, shared=shared) as together:
+                if together is not None:
+                    settings = together.settings
+                call = Call(settings, as_json, verbosity, sys.stdout, together)
+                with redirect_stdout(sys.stderr):
+                    function(call, **arguments)
 
         made = group.command(name)(run)
         made.params += [*(COMPUTING if computing else []), *COMMON]
         return made
 
     return decorate
+
+
+def _joined(settings: Settings, name: str, *, shared: bool) -> "AbstractContextManager[Together | None]":
+    if int(os.environ.get("WORLD_SIZE") or 1) == 1:
+        return nullcontext()
+    if not shared:
+        raise UsageError(f"{name!r} cannot be shared by several processes", hint="start it without torchrun")
+    from app.commands.together import joined
+
+    return joined(settings)
 
 
 def settings_of(workspace: Path | None, device: str | None, allow_download: bool) -> Settings:

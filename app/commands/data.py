@@ -16,7 +16,7 @@ def register(main: click.Group) -> None:
     main.add_command(data)
     main.add_command(encoders)
 
-    @command(main, "embed", computing=True)
+    @command(main, "embed", computing=True, shared=True)
     @click.argument("dataset")
     @click.option("--encoder", help="Encoder id; else PELLUCID_ENCODER or builtin:demo.")
     def embed(call: Call, dataset: str, encoder: str | None) -> None:
@@ -31,7 +31,8 @@ def register(main: click.Group) -> None:
         from app import tasks
 
         chosen = encoder or call.settings.encoder
-        result = tasks.run(call.ws, "embed", {"dataset": dataset, "encoder": chosen}, call.progress)
+        params = {"dataset": dataset, "encoder": chosen}
+        result = tasks.run(call.ws, "embed", params, call.progress_of_all, call.group)
         lines = [f"{dataset} with {chosen}: {result['computed']:,} images embedded, {result['reused']:,} were there"]
         lines += [f"not embedded: {image['id']}: {image['reason']}" for image in result["skipped"]]
         call.answer(result, lines)
