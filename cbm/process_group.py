@@ -46,6 +46,12 @@ class Group:
             for tensor in tensors:
                 torch.distributed.all_reduce(tensor)
 
+    def max_(self, *tensors: Tensor) -> None:
+        """Replace each tensor by its largest values over all processes; otherwise as `sum_`."""
+        if self.size > 1:
+            for tensor in tensors:
+                torch.distributed.all_reduce(tensor, torch.distributed.ReduceOp.MAX)
+
     def from_leader_(self, *tensors: Tensor) -> None:
         """Replace each tensor by the first process's, so that all go on from the same bits."""
         if self.size > 1:

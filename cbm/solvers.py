@@ -14,14 +14,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cbm.errors import DataError, UsageError
+from cbm.linear_scores import ROWS, LinearScores, head_logits
 from cbm.newton.descent import descend
+from cbm.newton.images import Images
 from cbm.newton.losses import LOSSES
 from cbm.newton.losses import LossName as LossName
 from cbm.newton.problem import Penalty, Problem, centred_problem
+from cbm.process_group import ALONE, Group
 from cbm.progress import OnProgress, Reading, silent
 from cbm.sparsity import SMALLEST_WEIGHT, Truncation, effective_concepts, strongest
 
-Factors = tuple[Float[Tensor, "n d"], Float[Tensor, "d k"]]
+Scores = Float[Tensor, "n k"] | LinearScores
 NEC_LEVELS = (5, 10, 15, 20, 25, 30)
 REFIT_RIDGE = 1e-4
 PATH_RATIO = 0.8  # of one lam to the one before
@@ -61,17 +64,18 @@ class Solution:
         """Number of effective concepts: mean count of non-zero weights a class."""
         return effective_concepts(self.weight)
 
-    def predict(self, s: Float[Tensor, "n k"]) -> Int[Tensor, "n"]:
+    def predict(self, s: Scores) -> Int[Tensor, "n"]:
         """Class with the largest logit."""
-        return torch.addmm(self.bias, s, self.weight.T).argmax(1)
+        return head_logits(s, self.weight, self.bias).argmax(1)
 
-    def accuracy(self, s: Float[Tensor, "n k"], y: Int[Tensor, "n"]) -> float:
-        """Share of images whose class is predicted."""
-        return float((self.predict(s) == y).double().mean())
+    def accuracy(self, s: Scores, y: Int[Tensor, "n"], group: Group = ALONE) -> float:
+        """Share of images whose class is predicted; of all images where processes hold some each."""
+        right = (self.predict(s) == y).double().sum()
+        return float(_images(y, group).mean(right))
 
 
 def fit_elastic_net(
-    s: Float[Tensor, "n k"],
+    s: Scores,
     y: Int[Tensor, "n"],
     classes: int,
     *,
@@ -80,8 +84,8 @@ def fit_elastic_net(
     loss: LossName = "multinomial",
     tolerance: float = 1e-4,
     warm: Solution | None = None,
-    factors: Factors | None = None,
     allowed: Bool[Tensor, "c k"] | None = None,
+    group: Group = ALONE,
     on_progress: OnProgress = silent,
 ) -> Solution:
     """The sparse linear head with the smallest penalised loss.
@@ -89,7 +93,8 @@ def fit_elastic_net(
     Parameters
     ----------
     s
-        Concept scores. Standardise them if one `lam` is to mean the same for every concept.
+        Concept scores. Standardise them if one `lam` is to mean the same for every concept. A large table of scores that
+        are linear in the embeddings need not exist: `LinearScores` are its factors.
     y
         Class of each image, `0 .. classes - 1`. A class without images gets no weights and is never predicted.
     lam, alpha
@@ -100,10 +105,10 @@ def fit_elastic_net(
         Largest duality gap, as a share of the objective.
     warm
         A solution of a nearby problem to start from.
-    factors
-        Two matrices whose product is `s`. With fewer dimensions than concepts they make gradients cheaper.
     allowed
         Weights that may differ from zero; by default all.
+    group
+        Processes that fit the head together. Each has some of the images in `s` and `y`, and all have the result.
 
     Raises
     ------
@@ -125,12 +130,12 @@ def fit_elastic_net(
     (1.0, [0, 0, 1, 1])
     """
     _check(s, y, classes, lam, alpha)
-    problem, present = _problem(s, y, loss, factors, allowed)
+    problem, present = _problem(s, y, classes, loss, group, allowed)
     return _solve(problem, present, classes, lam, alpha, loss, tolerance, warm, on_progress)
 
 
 def elastic_net_path(
-    s: Float[Tensor, "n k"],
+    s: Scores,
     y: Int[Tensor, "n"],
     classes: int,
     *,
@@ -139,7 +144,7 @@ def elastic_net_path(
     lams: Sequence[float] | None = None,
     loss: LossName = "multinomial",
     tolerance: float = 1e-3,
-    factors: Factors | None = None,
+    group: Group = ALONE,
     on_progress: OnProgress = silent,
 ) -> list[Solution]:
     """Solutions from the strongest penalty to the weakest, each started from the one before.
@@ -150,6 +155,8 @@ def elastic_net_path(
         Go down from the largest useful `lam` until the head has the largest of these numbers of effective concepts.
     lams
         Solve for exactly these instead, from the largest down.
+    group
+        As in `fit_elastic_net`.
 
     Returns
     -------
@@ -161,7 +168,7 @@ def elastic_net_path(
         As `fit_elastic_net`.
     """
     _check(s, y, classes, 1.0, alpha)
-    problem, present = _problem(s, y, loss, factors)
+    problem, present = _problem(s, y, classes, loss, group)
     top = _largest_lam(problem, alpha)
     path: list[Solution] = []
     for i, lam in enumerate(_descending(top) if lams is None else sorted(lams, reverse=True)):
@@ -175,23 +182,24 @@ def elastic_net_path(
 
 
 def lam_max(
-    s: Float[Tensor, "n k"], y: Int[Tensor, "n"], classes: int, *, alpha: float = 0.99, loss: LossName = "multinomial"
+    s: Scores, y: Int[Tensor, "n"], classes: int, *, alpha: float = 0.99, loss: LossName = "multinomial"
 ) -> float:
     """The smallest `lam` at which every weight is zero; infinite for ridge (`alpha = 0`)."""
     _check(s, y, classes, 1.0, alpha)
-    problem, _ = _problem(s, y, loss)
+    problem, _ = _problem(s, y, classes, loss, ALONE)
     return _largest_lam(problem, alpha) if alpha > 0 else float("inf")
 
 
 def at_nec(
     path: Sequence[Solution],
     target: float,
-    s: Float[Tensor, "n k"],
+    s: Scores,
     y: Int[Tensor, "n"],
     *,
     truncation: Truncation = "global",
     refit: bool = True,
-    validation: tuple[Float[Tensor, "m k"], Int[Tensor, "m"]] | None = None,
+    group: Group = ALONE,
+    validation: tuple[Float[Tensor, "m k"] | LinearScores, Int[Tensor, "m"]] | None = None,
 ) -> Solution:
     """The head with `target` effective concepts a class.
 
@@ -205,6 +213,8 @@ def at_nec(
     validation
         Scores and labels to choose by: among the solutions with enough concepts and at most twice as many,
         the one that is most accurate there after the cut.
+    group
+        As in `fit_elastic_net`; each process has some of the validation images too.
 
     Returns
     -------
@@ -214,22 +224,32 @@ def at_nec(
     dense = [solution for solution in path if solution.nec >= target] or [max(path, key=lambda solution: solution.nec)]
     dense = [dense[0], *(solution for solution in dense[1:] if solution.nec <= 2 * target)]
     if validation is None:
-        return _cut(dense[0], target, s, y, truncation, refit)
-    cut = [_cut(solution, target, s, y, truncation, refit) for solution in dense]
-    return max(cut, key=lambda solution: solution.accuracy(*validation))
+        return _cut(dense[0], target, s, y, truncation, refit, group)
+    cut = [_cut(solution, target, s, y, truncation, refit, group) for solution in dense]
+    return max(cut, key=lambda solution: solution.accuracy(*validation, group))
 
 
 def _problem(
-    s: Float[Tensor, "n k"],
+    s: Scores,
     y: Int[Tensor, "n"],
+    classes: int,
     loss: LossName,
-    factors: Factors | None = None,
+    group: Group,
     allowed: Bool[Tensor, "c k"] | None = None,
 ) -> tuple[Problem, Int[Tensor, "p"]]:
     """The problem on the classes that have images, and which these are."""
-    present, labels = torch.unique(y, return_inverse=True)
+    count = torch.bincount(y, minlength=classes)
+    group.sum_(count)
+    present = torch.nonzero(count).flatten()
+    labels = torch.searchsorted(present, y)
     kept = None if allowed is None else allowed[present]
-    return centred_problem(s, labels, len(present), loss=loss, factors=factors, allowed=kept), present
+    return centred_problem(s, labels, len(present), _images(y, group), loss=loss, allowed=kept), present
+
+
+def _images(y: Int[Tensor, "n"], group: Group) -> Images:
+    count = torch.tensor(len(y))
+    group.sum_(count)
+    return Images(int(count), group)
 
 
 def _solve(
@@ -243,15 +263,15 @@ def _solve(
     warm: Solution | None,
     on_progress: OnProgress,
 ) -> Solution:
-    columns = problem.columns
-    weight, bias = columns.new_zeros(len(present), len(columns)), problem.loss.null_bias()
+    means = problem.scores.means
+    weight, bias = means.new_zeros(len(present), len(means)), problem.loss.null_bias()
     if warm is not None:
-        weight = warm.weight[present].to(columns.dtype)
-        bias = warm.bias[present].to(columns.dtype) + weight @ problem.means
+        weight = warm.weight[present].to(means.dtype)
+        bias = warm.bias[present].to(means.dtype) + weight @ means
     penalty = Penalty(lam * alpha, lam * (1 - alpha))
     end = descend(problem, penalty, weight, bias, tolerance=tolerance, on_progress=on_progress)
-    uncentred = end.bias - end.weight @ problem.means
-    all_weight = columns.new_zeros(classes, len(columns))
+    uncentred = end.bias - end.weight @ means
+    all_weight = means.new_zeros(classes, len(means))
     all_bias = (uncentred.min() - ABSENT_BIAS).expand(classes).clone()
     all_weight[present], all_bias[present] = end.weight, uncentred
     return Solution(all_weight, all_bias, lam, alpha, loss, end.objective, end.gap, end.converged)
@@ -260,10 +280,11 @@ def _solve(
 def _cut(
     solution: Solution,
     target: float,
-    s: Float[Tensor, "n k"],
+    s: Scores,
     y: Int[Tensor, "n"],
     truncation: Truncation,
     refit: bool,
+    group: Group,
 ) -> Solution:
     """The solution on its strongest weights, fitted again or as it was."""
     kept = strongest(solution.weight, target, truncation)
@@ -271,17 +292,28 @@ def _cut(
     classes = len(cut.bias)
     if refit:
         fitted = fit_elastic_net(
-            s, y, classes, lam=REFIT_RIDGE, alpha=0.0, loss=cut.loss, tolerance=1e-3, warm=cut, allowed=kept
+            s,
+            y,
+            classes,
+            lam=REFIT_RIDGE,
+            alpha=0.0,
+            loss=cut.loss,
+            tolerance=1e-3,
+            warm=cut,
+            allowed=kept,
+            group=group,
         )
         vanished = kept & (fitted.weight.abs() <= SMALLEST_WEIGHT)  # a concept that was kept is one that counts
         return replace(fitted, weight=torch.where(vanished, 2 * SMALLEST_WEIGHT, fitted.weight))
-    objective = elastic_net_objective(s, y, cut.weight, cut.bias, lam=cut.lam, alpha=cut.alpha, loss=cut.loss)
+    objective = elastic_net_objective(
+        s, y, cut.weight, cut.bias, lam=cut.lam, alpha=cut.alpha, loss=cut.loss, group=group
+    )
     bound = solution.objective - solution.gap
     return replace(cut, objective=objective, gap=objective - bound, converged=False)
 
 
 def elastic_net_objective(
-    s: Float[Tensor, "n k"],
+    s: Scores,
     y: Int[Tensor, "n"],
     weight: Float[Tensor, "c k"],
     bias: Float[Tensor, "c"],
@@ -289,12 +321,12 @@ def elastic_net_objective(
     lam: float,
     alpha: float = 0.99,
     loss: LossName = "multinomial",
+    group: Group = ALONE,
 ) -> float:
     """Penalised loss of any linear head, comparable with `Solution.objective`."""
-    logits = torch.addmm(bias, s, weight.T).T
-    w = weight.double()
-    penalty = lam * (alpha * w.abs().sum() + (1 - alpha) / 2 * (w * w).sum())
-    return LOSSES[loss](y, len(bias), logits.dtype).value(logits) + float(penalty)
+    logits = head_logits(s, weight, bias).T
+    penalty = Penalty(lam * alpha, lam * (1 - alpha))
+    return LOSSES[loss](y, len(bias), logits.dtype, _images(y, group)).value(logits) + penalty(weight)
 
 
 def _largest_lam(problem: Problem, alpha: float) -> float:
@@ -309,11 +341,12 @@ def _descending(top: float) -> Iterator[float]:
         lam *= PATH_RATIO
 
 
-def _check(s: Float[Tensor, "n k"], y: Int[Tensor, "m"], classes: int, lam: float, alpha: float) -> None:
+def _check(s: Scores, y: Int[Tensor, "m"], classes: int, lam: float, alpha: float) -> None:
     if len(s) != len(y) or len(s) == 0:
         raise DataError(f"{len(s)} rows of scores and {len(y)} labels", hint="give one label for each image")
-    if not bool(torch.isfinite(s).all()):
-        bad = int((~torch.isfinite(s)).any(1).sum())
+    table = s.x if isinstance(s, LinearScores) else s
+    bad = sum(int((~torch.isfinite(some)).any(1).count_nonzero()) for some in torch.split(table, ROWS))
+    if bad:
         raise DataError(f"{bad} of {len(s)} images have scores that are not finite", hint="check the embeddings")
     if int(y.min()) < 0 or int(y.max()) >= classes:
         raise DataError(f"labels run from {int(y.min())} to {int(y.max())}, but there are {classes} classes")

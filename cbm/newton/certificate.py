@@ -37,10 +37,9 @@ def _feasible(
     that of the empty head.
     """
     loss = problem.loss
-    frequency = loss.target.mean(1, dtype=torch.float64)
-    excess = p.mean(1, dtype=torch.float64) - frequency
+    excess = problem.scores.images.mean(p.sum(1, dtype=torch.float64)) - loss.frequency
     odds = loss.odds(excess)
-    constant = (frequency - torch.where(odds > 0, excess / odds, 0.0)).clamp(0, 1)
+    constant = (loss.frequency - torch.where(odds > 0, excess / odds, 0.0)).clamp(0, 1)
     share = (odds / (1 + odds)).to(p.dtype)[:, None]
     mixed = torch.lerp(p, constant.to(p.dtype)[:, None].expand_as(p), share)
     return mixed, torch.lerp(gradient, problem.null_gradient(), share)

@@ -29,9 +29,9 @@ def _improve(iterate: Iterate, c: int, block: Block) -> float:
     loss = iterate.problem.loss
     p = loss.row(c)
     scores = iterate.scores(block)
-    slope = (scores @ (p - loss.target[c]) / len(p)).double().numpy()
+    slope = iterate.problem.scores.images.mean(scores @ (p - loss.target[c])).numpy()
     start = iterate.block_values(c, block).double().numpy()
-    move = _minimiser(iterate, iterate.curvature(block, p), slope, start) - start
+    move = _minimiser(iterate, iterate.curvature(block, p, scores), slope, start) - start
     shift = torch.from_numpy(move).to(p.dtype) @ scores
     share, fall = _search(iterate, c, slope, start, move, shift)
     if share < 1:
@@ -56,7 +56,7 @@ def _search(
     """Largest share of the step, halving, at which the objective falls enough; and how much it falls."""
     loss, before = iterate.problem.loss, _penalty(iterate, start)
     promised = float(slope @ move) + _penalty(iterate, start + move) - before
-    share = min(1.0, LARGEST_SHIFT / max(float(shift.abs().max()), 1e-30))
+    share = min(1.0, LARGEST_SHIFT / max(iterate.problem.scores.images.largest(shift), 1e-30))
     while share > SHORTEST and promised < 0:
         change = loss.change(c, share * shift) + _penalty(iterate, start + share * move) - before
         if change <= SUFFICIENT * share * promised:

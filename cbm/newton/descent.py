@@ -48,7 +48,7 @@ def descend(
 
     Ends early, without having converged, when several gradients in a row gain nothing that floating point can see.
     """
-    iterate = Iterate(problem, penalty, weight, bias, problem.logits(weight) + bias[:, None])
+    iterate = Iterate(problem, penalty, weight, bias, problem.scores.logits(weight) + bias[:, None])
     objective, bound, gap, first, idle = np.inf, -np.inf, np.inf, 0.0, 0
     for _ in range(MOST_GRADIENTS):
         _balance(iterate)
@@ -87,10 +87,10 @@ def _balance(iterate: Iterate) -> None:
     rounding = max(10 * torch.finfo(iterate.weight.dtype).eps, 1e-11)
     for _ in range(8):
         p = loss.probabilities(iterate.logits)
-        excess = (p - loss.target).mean(1, dtype=torch.float64)
+        excess = iterate.problem.scores.images.mean(p.sum(1, dtype=torch.float64)) - loss.frequency
         if float(loss.odds(excess).max()) < rounding:
             return
-        step = -torch.linalg.pinv(loss.bias_curvature(p).double(), hermitian=True) @ excess
+        step = -torch.linalg.pinv(loss.bias_curvature(p), rtol=1e-12, hermitian=True) @ excess
         if not _shift_biases(iterate, step.clamp(-2, 2).to(p.dtype)):
             return
 

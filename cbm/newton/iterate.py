@@ -1,5 +1,6 @@
 """Weights on their way to the optimum, and the small block of them that a class may move."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from cbm.newton.problem import Penalty, Problem
 
 Array = NDArray[np.float64]
 SMALLEST_CURVATURE = 1e-5  # of p (1 - p): a confident image must not make the model flat
+AT_ONCE = 2**14  # images in a sum of products: they stay near the processor, and sums accurate
 KEPT_NUMBERS = 2**27  # of all classes' blocks together: half a gigabyte in float32
 
 
@@ -41,18 +43,42 @@ class Iterate:
         """A block's centred scores and a row of ones; kept in the block where all blocks together stay small."""
         if block.scores is not None:
             return block.scores
-        scores = self.problem.columns.new_ones(len(block.concepts) + 1, self.logits.shape[1])
-        torch.index_select(self.problem.columns, 0, block.concepts, out=scores[:-1])
+        scores = self.logits.new_ones(len(block.concepts) + 1, self.logits.shape[1])
+        self.problem.scores.rows(block.concepts, scores[:-1])
         if len(self.weight) * scores.numel() <= KEPT_NUMBERS:
             block.scores = scores
         return scores
 
-    def curvature(self, block: "Block", p: Float[Tensor, "n"]) -> Array:
+    def curvature(self, block: "Block", p: Float[Tensor, "n"], scores: Float[Tensor, "m1 n"]) -> Array:
         """Hessian of the loss in a block, at probabilities ``p`` of its class or as it was last computed."""
         if block.curvature is None:
-            scores, weights = self.scores(block), (p * (1 - p)).clamp_min(SMALLEST_CURVATURE)
-            block.curvature = ((scores * weights) @ scores.T / len(p)).double().numpy()
+            weights = (p * (1 - p)).clamp_min(SMALLEST_CURVATURE)
+            total = torch.zeros(len(scores), len(scores), dtype=torch.float64)
+            for some, of_some in zip(torch.split(scores, AT_ONCE, 1), torch.split(weights, AT_ONCE), strict=True):
+                total += (some * of_some) @ some.T
+            block.curvature = self.problem.scores.images.mean(total).numpy()
         return block.curvature
+
+    def push(self, blocks: Sequence["Block"], step: Float[Tensor, "v"]) -> Float[Tensor, "c n"]:
+        """Change of the logits by a change of weights and biases, which are one vector, block after block."""
+        parts = torch.split(step, [len(block.concepts) + 1 for block in blocks])
+        if self.problem.scores.selects:
+            return torch.stack([part @ self.scores(block) for part, block in zip(parts, blocks, strict=True)])
+        change = torch.zeros_like(self.weight)
+        for c, (part, block) in enumerate(zip(parts, blocks, strict=True)):
+            change[c, block.concepts] = part[:-1]
+        return self.problem.scores.logits(change) + torch.stack([part[-1] for part in parts])[:, None]
+
+    def pull(self, blocks: Sequence["Block"], residual: Float[Tensor, "c n"]) -> Float[Tensor, "v"]:
+        """Gradient in weights and biases of a gradient in the logits."""
+        images = self.problem.scores.images
+        if self.problem.scores.selects:
+            sums = torch.cat([self.scores(block) @ residual[c] for c, block in enumerate(blocks)])
+            return images.mean(sums).to(residual.dtype)
+        gradient = self.problem.scores.gradient(residual)
+        biases = images.mean(residual.sum(1)).to(residual.dtype)
+        parts = [(gradient[c, block.concepts], biases[c : c + 1]) for c, block in enumerate(blocks)]
+        return torch.cat([values for part in parts for values in part])
 
     def working_sets(self, gradient: Float[Tensor, "c k"]) -> list["Block"]:
         """Concepts that may move: those in use and the worst violators of the l1 box, at most as many again."""
@@ -65,6 +91,7 @@ class Iterate:
             if len(entering) > room:
                 entering = entering[excess[c, entering].topk(room).indices]
             blocks.append(Block(torch.cat([torch.nonzero(used[c]).flatten(), entering])))
+        self.problem.scores.hold(torch.unique(torch.cat([block.concepts for block in blocks])))
         return blocks
 
 

@@ -30,25 +30,15 @@ def step_together(iterate: Iterate, blocks: list[Block]) -> None:
     start = torch.cat([iterate.block_values(c, block) for c, block in enumerate(blocks)])
     is_weight = torch.cat([torch.arange(len(block.concepts) + 1) < len(block.concepts) for block in blocks])
     ridge, l1 = penalty.l2 * is_weight, penalty.l1 * is_weight
-    slope = _pull(iterate, blocks, p - loss.target) + l1 * start.sign() + ridge * start
+    slope = iterate.pull(blocks, p - loss.target) + l1 * start.sign() + ridge * start
 
     def curve(step: Float[Tensor, "v"]) -> Float[Tensor, "v"]:
-        return _pull(iterate, blocks, loss.curvature(p, _push(iterate, blocks, step))) + ridge * step
+        return iterate.pull(blocks, loss.curvature(p, iterate.push(blocks, step))) + ridge * step
 
-    inverse = BlockInverse([iterate.curvature(block, p[c]) for c, block in enumerate(blocks)], penalty.l2)
+    curvatures = [iterate.curvature(block, p[c], iterate.scores(block)) for c, block in enumerate(blocks)]
+    inverse = BlockInverse(curvatures, penalty.l2)
     step = conjugate_gradients(curve, inverse, -slope, tolerance=ACCURACY, most=PRODUCTS)
     _search(iterate, blocks, start, step, is_weight)
-
-
-def _push(iterate: Iterate, blocks: list[Block], step: Float[Tensor, "v"]) -> Float[Tensor, "c n"]:
-    """Change of the logits by a change of weights and biases."""
-    parts = torch.split(step, [len(block.concepts) + 1 for block in blocks])
-    return torch.stack([part @ iterate.scores(block) for part, block in zip(parts, blocks, strict=True)])
-
-
-def _pull(iterate: Iterate, blocks: list[Block], residual: Float[Tensor, "c n"]) -> Float[Tensor, "v"]:
-    """Gradient in weights and biases of a gradient in the logits."""
-    return torch.cat([iterate.scores(block) @ residual[c] for c, block in enumerate(blocks)]) / residual.shape[1]
 
 
 def _search(
@@ -65,7 +55,7 @@ def _search(
         moved = start + share * step
         if penalty.l1 > 0:
             moved[is_weight & (moved * start < 0)] = 0.0
-        logits = iterate.logits + _push(iterate, blocks, moved - start)
+        logits = iterate.logits + iterate.push(blocks, moved - start)
         if loss.value(logits) + penalty(moved[is_weight]) < before:
             iterate.logits = logits
             parts = torch.split(moved, [len(block.concepts) + 1 for block in blocks])

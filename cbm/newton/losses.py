@@ -11,16 +11,27 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import one_hot, softplus
+from torch.nn.functional import softplus
+
+from cbm.newton.images import Images
 
 LossName = Literal["multinomial", "one-vs-rest"]
 
 
 @runtime_checkable
 class Loss(Protocol):
-    """Convex loss of class-major logits; ``target`` is the table of labels that probabilities are compared with."""
+    """Convex loss of class-major logits of the images that are here; values and averages are over all images.
+
+    Attributes
+    ----------
+    target
+        The table of labels that probabilities are compared with, `[c n]`.
+    frequency
+        Share of each class in all images, `[c]`, in double precision.
+    """
 
     target: Float[Tensor, "c n"]
+    frequency: Float[Tensor, "c"]
 
     def value(self, logits: Float[Tensor, "c n"]) -> float:
         """Loss, averaged over images."""
@@ -70,16 +81,16 @@ class Loss(Protocol):
 class Multinomial:
     """Cross-entropy of the softmax over classes."""
 
-    def __init__(self, labels: Int[Tensor, "n"], classes: int, dtype: torch.dtype) -> None:
-        self.target = one_hot(labels, classes).T.to(dtype).contiguous()
+    def __init__(self, labels: Int[Tensor, "n"], classes: int, dtype: torch.dtype, images: Images) -> None:
+        self.target, self.frequency = _table(labels, classes, dtype, images)
+        self._images = images
         self._labels = labels[None]
         self._members = [torch.nonzero(labels == c).flatten() for c in range(classes)]
-        self._frequency = self.target.mean(1, dtype=torch.float64)
 
     def value(self, logits: Float[Tensor, "c n"]) -> float:
         """Mean of ``log sum exp(z) - z_label``."""
         gaps = logits.logsumexp(0) - logits.gather(0, self._labels)[0]
-        return float(gaps.mean(dtype=torch.float64))
+        return float(self._images.mean(gaps.sum(dtype=torch.float64)))
 
     def probabilities(self, logits: Float[Tensor, "c n"]) -> Float[Tensor, "c n"]:
         """Softmax over classes."""
@@ -87,11 +98,12 @@ class Multinomial:
 
     def entropy(self, probabilities: Float[Tensor, "c n"]) -> float:
         """Mean Shannon entropy of an image's distribution over classes, in nats."""
-        return float(torch.special.entr(probabilities).sum(dtype=torch.float64)) / probabilities.shape[1]
+        return float(self._images.mean(torch.special.entr(probabilities).sum(dtype=torch.float64)))
 
     def bias_curvature(self, probabilities: Float[Tensor, "c n"]) -> Float[Tensor, "c c"]:
         """``diag(mean p) - mean p p'``; singular along the constant vector."""
-        return torch.diag(probabilities.mean(1)) - probabilities @ probabilities.T / probabilities.shape[1]
+        together = self._images.mean(probabilities @ probabilities.T)
+        return torch.diag(together.sum(1)) - together  # an image has 1 in all: singular to the last digit
 
     def curvature(self, probabilities: Float[Tensor, "c n"], shift: Float[Tensor, "c n"]) -> Float[Tensor, "c n"]:
         """``p * (shift - its mean under p)``."""
@@ -99,11 +111,11 @@ class Multinomial:
 
     def null_bias(self) -> Float[Tensor, "c"]:
         """Logarithm of the frequencies."""
-        return self._frequency.log().to(self.target.dtype)
+        return self.frequency.log().to(self.target.dtype)
 
     def odds(self, excess: Float[Tensor, "c"]) -> Float[Tensor, "c"]:
         """One number for all classes: a mixed distribution has to stay non-negative everywhere."""
-        ratio = torch.where(excess > 0, excess / self._frequency, 0.0)
+        ratio = torch.where(excess > 0, excess / self.frequency, 0.0)
         return ratio.max().expand_as(excess)
 
     def start_round(self, logits: Float[Tensor, "c n"]) -> None:
@@ -119,7 +131,7 @@ class Multinomial:
         """``mean log(1 + p (exp(shift) - 1))`` less the shift of the class's own images."""
         growth = (self.row(c) * torch.expm1(shift)).log1p()
         own = shift[self._members[c]].sum(dtype=torch.float64)
-        return float(growth.sum(dtype=torch.float64) - own) / len(shift)
+        return float(self._images.mean(growth.sum(dtype=torch.float64) - own))
 
     def commit(self, c: int, shift: Float[Tensor, "n"]) -> None:
         """Multiply the class's mass by ``exp(shift)``."""
@@ -131,14 +143,14 @@ class Multinomial:
 class OneVsRest:
     """Sum over classes of the binary logistic loss of that class against all others."""
 
-    def __init__(self, labels: Int[Tensor, "n"], classes: int, dtype: torch.dtype) -> None:
-        self.target = one_hot(labels, classes).T.to(dtype).contiguous()
-        self._frequency = self.target.mean(1, dtype=torch.float64)
+    def __init__(self, labels: Int[Tensor, "n"], classes: int, dtype: torch.dtype, images: Images) -> None:
+        self.target, self.frequency = _table(labels, classes, dtype, images)
+        self._images = images
 
     def value(self, logits: Float[Tensor, "c n"]) -> float:
         """Mean over images of ``sum_c log(1 + exp(z_c)) - t_c z_c``."""
         terms = softplus(logits) - self.target * logits
-        return float(terms.sum(dtype=torch.float64)) / logits.shape[1]
+        return float(self._images.mean(terms.sum(dtype=torch.float64)))
 
     def probabilities(self, logits: Float[Tensor, "c n"]) -> Float[Tensor, "c n"]:
         """Logistic function of each logit."""
@@ -147,11 +159,11 @@ class OneVsRest:
     def entropy(self, probabilities: Float[Tensor, "c n"]) -> float:
         """Mean over images of the summed binary entropies, in nats."""
         entropies = torch.special.entr(probabilities) + torch.special.entr(1 - probabilities)
-        return float(entropies.sum(dtype=torch.float64)) / probabilities.shape[1]
+        return float(self._images.mean(entropies.sum(dtype=torch.float64)))
 
     def bias_curvature(self, probabilities: Float[Tensor, "c n"]) -> Float[Tensor, "c c"]:
         """``diag(mean p (1 - p))``: the classes are independent."""
-        return torch.diag((probabilities * (1 - probabilities)).mean(1))
+        return torch.diag(self._images.mean((probabilities * (1 - probabilities)).sum(1)))
 
     def curvature(self, probabilities: Float[Tensor, "c n"], shift: Float[Tensor, "c n"]) -> Float[Tensor, "c n"]:
         """``p * (1 - p) * shift``."""
@@ -159,11 +171,11 @@ class OneVsRest:
 
     def null_bias(self) -> Float[Tensor, "c"]:
         """Log-odds of the frequencies; a class with every image stays finite."""
-        return self._frequency.logit(1e-6).to(self.target.dtype)
+        return self.frequency.logit(1e-6).to(self.target.dtype)
 
     def odds(self, excess: Float[Tensor, "c"]) -> Float[Tensor, "c"]:
         """One number per class, from the side of the unit interval that is nearer."""
-        room = torch.where(excess > 0, self._frequency, 1 - self._frequency)
+        room = torch.where(excess > 0, self.frequency, 1 - self.frequency)
         return torch.where(excess != 0, excess.abs() / room, 0.0)
 
     def start_round(self, logits: Float[Tensor, "c n"]) -> None:
@@ -178,14 +190,22 @@ class OneVsRest:
         """Difference of the class's mean logistic loss."""
         before, target = self._logits[c], self.target[c]
         terms = softplus(before + shift) - softplus(before) - target * shift
-        return float(terms.mean(dtype=torch.float64))
+        return float(self._images.mean(terms.sum(dtype=torch.float64)))
 
     def commit(self, c: int, shift: Float[Tensor, "n"]) -> None:
         """Add the shift."""
         self._logits[c] += shift
 
 
-LOSSES: dict[LossName, Callable[[Int[Tensor, "n"], int, torch.dtype], Loss]] = {
+def _table(
+    labels: Int[Tensor, "n"], classes: int, dtype: torch.dtype, images: Images
+) -> tuple[Float[Tensor, "c n"], Float[Tensor, "c"]]:
+    """Targets of the images that are here, and frequencies of the classes in all."""
+    target = torch.zeros(classes, len(labels), dtype=dtype).scatter_(0, labels[None], 1.0)
+    return target, images.mean(target.sum(1, dtype=torch.float64))
+
+
+LOSSES: dict[LossName, Callable[[Int[Tensor, "n"], int, torch.dtype, Images], Loss]] = {
     "multinomial": Multinomial,
     "one-vs-rest": OneVsRest,
 }

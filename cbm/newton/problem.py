@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cbm.linear_scores import LinearScores
+from cbm.newton.images import Images
 from cbm.newton.losses import LOSSES, Loss, LossName
+from cbm.newton.scores import Factored, Scores, Stored
 
 
 @dataclass(frozen=True)
@@ -31,44 +33,25 @@ class Penalty:
 
 @dataclass(frozen=True)
 class Problem:
-    """Scores and labels, laid out for access to one concept's scores.
+    """Scores and labels.
 
     Attributes
     ----------
-    columns
-        Centred scores, `[k n]`. Centring changes nothing but the biases, which are free, and keeps float32 accurate
-        when scores share a large mean.
-    means
-        What was taken off, `[k]`.
+    scores
+        Centred, laid out for access to one concept's scores.
     loss
         Knows the labels.
-    factors
-        Two matrices whose product are the centred scores, or `None`.
     allowed
         Which weights may differ from zero, `[c k]`, or `None` for all.
     """
 
-    columns: Float[Tensor, "k n"]
-    means: Float[Tensor, "k"]
+    scores: Scores
     loss: Loss
-    factors: tuple[Float[Tensor, "n d"], Float[Tensor, "d k"]] | None = None
     allowed: Bool[Tensor, "c k"] | None = None
-
-    def logits(self, weight: Float[Tensor, "c k"]) -> Float[Tensor, "c n"]:
-        """Weights times centred scores."""
-        if self.factors is None:
-            return weight @ self.columns
-        images, concepts = self.factors
-        return (weight @ concepts.T) @ images.T  # [c k] @ [k d] @ [d n]
 
     def gradient(self, residual: Float[Tensor, "c n"]) -> Float[Tensor, "c k"]:
         """Mean over images of residual times score; zero where a weight is not allowed."""
-        n = residual.shape[1]
-        if self.factors is None:
-            gradient = residual @ self.columns.T / n
-        else:
-            images, concepts = self.factors
-            gradient = (residual @ images) @ concepts / n  # [c n] @ [n d] @ [d k]
+        gradient = self.scores.gradient(residual)
         return gradient if self.allowed is None else gradient * self.allowed
 
     def null_gradient(self) -> Float[Tensor, "c k"]:
@@ -77,18 +60,14 @@ class Problem:
 
 
 def centred_problem(
-    s: Float[Tensor, "n k"],
+    s: Float[Tensor, "n k"] | LinearScores,
     y: Int[Tensor, "n"],
     classes: int,
+    images: Images,
     *,
     loss: LossName,
-    factors: tuple[Float[Tensor, "n d"], Float[Tensor, "d k"]] | None = None,
     allowed: Bool[Tensor, "c k"] | None = None,
 ) -> Problem:
-    """The data in this layout; takes one copy of the scores. Every class must have an image."""
-    means = s.mean(0, dtype=torch.float64).to(s.dtype)
-    columns = (s - means).T.contiguous()
-    if factors is not None:
-        images, concepts = factors
-        factors = (images - images.mean(0), concepts)
-    return Problem(columns, means, LOSSES[loss](y, classes, s.dtype), factors, allowed)
+    """The data in this layout; takes one copy of a table of scores. Every class must have an image somewhere."""
+    scores = Factored(s, images) if isinstance(s, LinearScores) else Stored(s, images)
+    return Problem(scores, LOSSES[loss](y, classes, scores.means.dtype, images), allowed)

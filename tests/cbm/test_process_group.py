@@ -10,6 +10,7 @@ def test_one_process_alone_does_all_the_work_and_changes_nothing():
     values = torch.tensor([1.0, 2.0])
 
     ALONE.sum_(values)
+    ALONE.max_(values)
     ALONE.from_leader_(values)
 
     assert values.tolist() == [1.0, 2.0]

@@ -235,19 +235,6 @@ def test_a_warm_start_leads_to_the_same_head():
     assert warm.weight == pytest.approx(cold.weight, abs=1e-3)
 
 
-def test_factors_of_the_scores_lead_to_the_same_head():
-    g = torch.Generator().manual_seed(0)
-    images = torch.randn(200, 6, generator=g, dtype=torch.float64) + 2
-    concepts = torch.randn(6, 50, generator=g, dtype=torch.float64)
-    y = (images @ concepts[:, :3]).argmax(1)
-
-    plain = fit_elastic_net(images @ concepts, y, 3, lam=0.01, tolerance=1e-9)
-    factored = fit_elastic_net(images @ concepts, y, 3, lam=0.01, tolerance=1e-9, factors=(images, concepts))
-
-    assert factored.objective == pytest.approx(plain.objective, rel=1e-8)
-    assert factored.converged
-
-
 def test_weights_that_are_not_allowed_stay_zero():
     s, y = planted()
     allowed = torch.rand(4, 30, generator=torch.Generator().manual_seed(0)) < 0.3

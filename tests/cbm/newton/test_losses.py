@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
 
+from cbm.newton.images import Images
 from cbm.newton.losses import LOSSES
 
 LABELS = torch.tensor([0, 2, 1, 1, 0, 2, 2, 0])
@@ -24,7 +25,7 @@ def name(request):
 
 @pytest.fixture
 def loss(name):
-    return LOSSES[name](LABELS, 3, torch.float64)
+    return LOSSES[name](LABELS, 3, torch.float64, Images(len(LABELS)))
 
 
 def test_the_value_is_torchs(loss, name):
