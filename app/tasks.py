@@ -29,25 +29,25 @@ def check_images(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgre
     from cbm.data import default_name, preflight
 
     path = Path(params["path"])
-    report = preflight(path, params.get("layout", "auto"), on_progress=on_progress)
+    options = params.get("options") or {}
+    report = preflight(path, params.get("layout", "auto"), options=options, on_progress=on_progress)
     return {"path": str(path), "name": default_name(path), **report.to_json()}
 
 
 def import_dataset(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:
     """Read images from `path` as the data set `name`; the files are copied unless `reference` is true."""
-    from cbm.archives import is_archive, opened
-    from cbm.data import read_dataset
+    from cbm.archives import is_archive
+    from cbm.data import dataset_of
+    from cbm.incoming import listed
 
     path, copy = Path(params["path"]), not params.get("reference", False)
     if is_archive(path) and not copy:
         raise UsageError(f"{path.name!r} is an archive", hint="an archive can only be copied, not referenced")
-    options = {
-        "name": params["name"],
-        "layout": params.get("layout", "auto"),
-        "skip_bad": params.get("skip_bad", False),
-    }
-    with opened(path, on_progress=part(on_progress, 0.0, 0.2)) as folder:
-        dataset, report = read_dataset(folder, **options, on_progress=part(on_progress, 0.2, 0.6))
+    layout, options = params.get("layout", "auto"), params.get("options") or {}
+    with listed(path, layout, options=options, on_progress=part(on_progress, 0.0, 0.3)) as listing:
+        dataset, report = dataset_of(
+            listing, params["name"], skip_bad=params.get("skip_bad", False), on_progress=part(on_progress, 0.3, 0.6)
+        )
         if copy:
             dataset = store.copy_images(ws, dataset, on_progress=part(on_progress, 0.6, 0.95))
     store.add_dataset(ws, dataset, report.to_json())

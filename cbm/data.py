@@ -1,7 +1,7 @@
 """Labelled images, with their splits and what people annotated on them, as one frozen value.
 
-An `ImageDataset` holds paths and hashes, never pixels. It is read from class folders, from a manifest, from a Hugging
-Face image folder, always by way of the preflight report; `cbm.importing` copies one into a folder of ours.
+An `ImageDataset` holds paths and hashes, never pixels. It is read from any of the layouts, always by way of the
+preflight report; `cbm.importing` copies one into a folder of ours.
 """
 
 import csv
@@ -17,12 +17,14 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, Shaped
 from PIL import Image
 
-from cbm.archives import is_archive, opened
+from cbm.archives import is_archive
 from cbm.errors import DataError, unknown
 from cbm.images import open_image
+from cbm.incoming import listed
 from cbm.layouts import list_images
 from cbm.preflight import Examined, Report, examine
 from cbm.progress import OnProgress, part, silent
+from cbm.rows import Listing
 from cbm.splits import in_order
 
 T = TypeVar("T")
@@ -88,10 +90,13 @@ class ImageDataset:
         name: str | None = None,
         skip_bad: bool = False,
         seed: int = 0,
+        options: Mapping[str, object] | None = None,
         on_progress: OnProgress = silent,
     ) -> "ImageDataset":
         """The data set of a folder or manifest in any layout; `read_dataset` returns the report as well."""
-        return read_dataset(path, name=name, layout=layout, skip_bad=skip_bad, seed=seed, on_progress=on_progress)[0]
+        return read_dataset(
+            path, name=name, layout=layout, skip_bad=skip_bad, seed=seed, options=options, on_progress=on_progress
+        )[0]
 
     @classmethod
     def from_folder(
@@ -221,17 +226,19 @@ def preflight(
     root: Path | str | None = None,
     classes: Sequence[str] | None = None,
     seed: int = 0,
+    options: Mapping[str, object] | None = None,
     on_progress: OnProgress = silent,
 ) -> Report:
-    """What an import would find, of a folder, a manifest or a zip of either; nothing is stored.
+    """What an import would find, of a folder, a manifest or an archive of either; nothing is stored.
 
     Raises
     ------
     DataError
         If the path cannot be read at all; everything else is a problem in the report.
     """
-    with opened(Path(path), on_progress=part(on_progress, 0.0, 0.2)) as inside:
-        return _examined(inside, layout, root, classes, seed, on_progress=part(on_progress, 0.2, 1.0)).report
+    below = None if root is None else Path(root)
+    with listed(Path(path), layout, root=below, options=options, on_progress=part(on_progress, 0.0, 0.4)) as listing:
+        return examine(listing, classes=classes, seed=seed, on_progress=part(on_progress, 0.4, 1.0)).report
 
 
 def read_dataset(
@@ -244,6 +251,7 @@ def read_dataset(
     skip_bad: bool = False,
     seed: int = 0,
     trust: bool = False,
+    options: Mapping[str, object] | None = None,
     on_progress: OnProgress = silent,
 ) -> tuple[ImageDataset, Report]:
     """The data set of a folder or manifest where it lies, and the preflight report.
@@ -256,7 +264,7 @@ def read_dataset(
     name
         That of the folder or file by default.
     layout
-        `auto`, `folder`, `manifest` or `hf`.
+        One of `cbm.layouts.LAYOUTS`.
     root
         The folder that a manifest's paths are relative to and may not leave; the manifest's own by default.
     classes
@@ -265,6 +273,8 @@ def read_dataset(
         Leave out rows with errors, which the report lists, instead of refusing.
     trust
         Believe a manifest's `sha256` column and do not open the pictures; for manifests that we wrote ourselves.
+    options
+        How a published data set is read; see `cbm.published`.
 
     Raises
     ------
@@ -278,9 +288,27 @@ def read_dataset(
         raise DataError(
             f"{place.name!r} is an archive", hint="import it into a folder with cbm.importing.import_dataset"
         )
-    examined = _examined(place, layout, root, classes, seed, trust, on_progress)
+    listing = list_images(place, layout, root=None if root is None else Path(root), options=options)
+    chosen = name or default_name(place)
+    return dataset_of(
+        listing, chosen, classes=classes, skip_bad=skip_bad, seed=seed, trust=trust, on_progress=on_progress
+    )
+
+
+def dataset_of(
+    listing: Listing,
+    name: str,
+    *,
+    classes: Sequence[str] | None = None,
+    skip_bad: bool = False,
+    seed: int = 0,
+    trust: bool = False,
+    on_progress: OnProgress = silent,
+) -> tuple[ImageDataset, Report]:
+    """The data set of rows that are listed already, and the preflight report; see `read_dataset`."""
+    examined = examine(listing, classes=classes, seed=seed, trust=trust, on_progress=on_progress)
     _refuse_errors(examined.report, skip_bad)
-    return _dataset(examined, name or default_name(place)), examined.report
+    return _dataset(examined, name), examined.report
 
 
 def default_name(path: Path) -> str:
@@ -295,19 +323,6 @@ def default_name(path: Path) -> str:
     if real.is_dir():
         return real.name
     return real.parent.name if real.stem in {"manifest", "metadata"} else real.stem
-
-
-def _examined(
-    path: Path,
-    layout: str,
-    root: Path | str | None,
-    classes: Sequence[str] | None,
-    seed: int,
-    trust: bool = False,
-    on_progress: OnProgress = silent,
-) -> Examined:
-    listing = list_images(path, layout, root=None if root is None else Path(root))
-    return examine(listing, classes=classes, seed=seed, trust=trust, on_progress=on_progress)
 
 
 def _refuse_errors(report: Report, skip_bad: bool) -> None:

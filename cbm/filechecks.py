@@ -67,7 +67,7 @@ def resolve_inside(root: Path, path: str) -> Path | None:
 
 
 def _check(root: Path, number: int, row: Row, trust: bool) -> FileCheck:
-    path = resolve_inside(root, row.path)
+    path = row.file or resolve_inside(root, row.path)
     if path is None:
         fault = _problem("outside", row, number, f"the path {row.path!r} leaves the folder of the data set")
         return FileCheck(root, problems=(fault,))

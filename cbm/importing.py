@@ -7,18 +7,18 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from cbm.archives import opened
 from cbm.concept_parts import parts_file
-from cbm.data import ImageDataset, default_name, read_dataset
+from cbm.data import ImageDataset, dataset_of, default_name
 from cbm.errors import DataError
 from cbm.filechecks import BATCH, MAX_THREADS
 from cbm.images import SUFFIXES
+from cbm.incoming import listed
 from cbm.preflight import Report
 from cbm.progress import OnProgress, part, silent
 
@@ -32,9 +32,10 @@ def import_dataset(
     classes: Sequence[str] | None = None,
     skip_bad: bool = False,
     seed: int = 0,
+    options: Mapping[str, object] | None = None,
     on_progress: OnProgress = silent,
 ) -> tuple[ImageDataset, Report]:
-    """Read a folder, a manifest or a zip of either, and copy what is used into a new folder.
+    """Read a folder, a manifest or an archive of either, and copy what is used into a new folder.
 
     Either the whole data set is in `folder` afterwards, with a `manifest.csv`, or the folder does not exist.
 
@@ -46,15 +47,10 @@ def import_dataset(
     place, target = Path(path), Path(folder).absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
     chosen = name or default_name(place)
-    with opened(place, within=target.parent, on_progress=part(on_progress, 0.0, 0.2)) as inside:
-        dataset, report = read_dataset(
-            inside,
-            name=chosen,
-            layout=layout,
-            classes=classes,
-            skip_bad=skip_bad,
-            seed=seed,
-            on_progress=part(on_progress, 0.2, 0.7),
+    ready = part(on_progress, 0.0, 0.3)
+    with listed(place, layout, options=options, within=target.parent, on_progress=ready) as listing:
+        dataset, report = dataset_of(
+            listing, chosen, classes=classes, skip_bad=skip_bad, seed=seed, on_progress=part(on_progress, 0.3, 0.7)
         )
         return copy_into(dataset, target, on_progress=part(on_progress, 0.7, 1.0)), report
 

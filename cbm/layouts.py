@@ -1,27 +1,29 @@
-"""The layouts that images arrive in: class folders, a manifest, or a Hugging Face image folder.
+"""The layouts that images arrive in: class folders, a manifest, a Hugging Face folder, or as published.
 
 They differ only in where a row's label, split and annotations are written, so each is read into the same `Listing`,
 without opening a single picture.
 """
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
-from cbm.errors import DataError, unknown
+from cbm.errors import DataError, UsageError, unknown
+from cbm.folders import files_below, is_hidden
 from cbm.images import SUFFIXES
-from cbm.manifests import MAX_ROWS, NAMES, list_manifest, read_records
-from cbm.rows import MAX_NAME, Listing, Problem, Row, clean_name, is_known_split, name_fault, split_name
+from cbm.manifests import NAMES, list_manifest, read_records
+from cbm.published import MODULES, list_published, recognised
+from cbm.rows import MAX_NAME, Listing, Problem, Row, Source, clean_name, is_known_split, name_fault, split_name
 
-Layout = Literal["auto", "folder", "manifest", "hf"]
-LAYOUTS = ("auto", "folder", "manifest", "hf")
+GENERAL = ("folder", "manifest", "hf")
+LAYOUTS = ("auto", *GENERAL, *MODULES)
 KINDS = ("csv", "parquet", "jsonl")
 _OTHER_PICTURES = {".gif", ".svg", ".heic", ".heif", ".avif", ".jp2", ".ico", ".psd", ".dcm", ".raw", ".tga"}
 
 
-def list_images(path: Path, layout: str = "auto", *, root: Path | None = None) -> Listing:
+def list_images(
+    path: Path, layout: str = "auto", *, root: Path | None = None, options: Mapping[str, object] | None = None
+) -> Listing:
     """Read the rows of a data set.
 
     Parameters
@@ -29,22 +31,46 @@ def list_images(path: Path, layout: str = "auto", *, root: Path | None = None) -
     path
         A folder, or a manifest file.
     layout
-        `auto` takes a file as a manifest; a folder with `metadata.*` as `hf`, with `manifest.*` (or one single CSV or
-        Parquet file and no pictures in class folders) as `manifest`, and every other folder as class folders.
+        `auto` takes a file as a manifest; a folder with `manifest.*` as `manifest`, one that has the telltale file of a
+        published data set as that, one with `metadata.*` as `hf`, one with a single CSV or Parquet file that lists
+        images as `manifest`, and every other folder as class folders.
     root
         The folder that a manifest's paths are relative to and may not leave; the manifest's own by default.
+    options
+        How a published data set is read, `label` for example; see `cbm.published`.
 
     Raises
     ------
     DataError
-        If the path does not exist or a manifest cannot be read at all.
-    UnknownName
-        If there is no such layout.
+        If the path does not exist, or cannot be read at all.
+    UnknownName, UsageError
+        If there is no such layout or option.
     """
     if layout not in LAYOUTS:
         raise unknown("layout", layout, LAYOUTS)
     if not path.exists():
         raise DataError(f"there is no file or folder {str(path)!r}", hint="check the path")
+    known = _published_name(path, layout)
+    if known:
+        return list_published(known, path, options or {})
+    if options:
+        raise UsageError(
+            f"there is no option {next(iter(options))!r} for this layout", hint="pellucid data layouts lists them"
+        )
+    listing, used = _general(path, layout, root)
+    return replace(listing, source=Source(used))
+
+
+def _published_name(path: Path, layout: str) -> str:
+    if layout in MODULES and path.is_file():
+        raise DataError(f"{path.name!r} is a file, not the folder of {layout}", hint="give the folder")
+    if layout != "auto" or path.is_file() or _named_manifest(unwrapped(path)):
+        return layout if layout in MODULES else ""
+    found = recognised(path)
+    return found.name if found else ""
+
+
+def _general(path: Path, layout: str, root: Path | None) -> tuple[Listing, str]:
     if path.is_file():
         return _of_file(path, layout, root)
     top = unwrapped(path)
@@ -52,8 +78,8 @@ def list_images(path: Path, layout: str = "auto", *, root: Path | None = None) -
     if layout == "manifest" and manifest is None:
         raise DataError(f"there is no manifest in {path.name!r}", hint="name it manifest.csv, or give its own path")
     if layout == "hf" or (layout == "auto" and any(_metadata_files(top))):
-        return list_hf(top)
-    return list_manifest(manifest, root=root or top) if manifest else list_folder(top)
+        return list_hf(top), "hf"
+    return (list_manifest(manifest, root=root or top), "manifest") if manifest else (list_folder(top), "folder")
 
 
 def list_folder(top: Path) -> Listing:
@@ -62,7 +88,7 @@ def list_folder(top: Path) -> Listing:
     The first level is taken as splits when one of its folders is called like one (`train`, `val`, `validation`,
     `test`, ...) and all of them hold folders of pictures. Then folders of any other name are splits too (`shifted`).
     """
-    files, problems = _files(top)
+    files, problems = files_below(top)
     pictures = sorted(file for file in files if PurePosixPath(file).suffix.lower() in SUFFIXES)
     others = sorted(set(files).difference(pictures))
     parts = {file: file.split("/") for file in pictures}
@@ -98,29 +124,33 @@ def list_hf(top: Path) -> Listing:
 
 def unwrapped(path: Path) -> Path:
     """The folder itself, or the one folder inside it when an archive wrapped everything into one."""
-    entries = [entry for entry in path.iterdir() if not _hidden(entry.name)]
+    entries = [entry for entry in path.iterdir() if not is_hidden(entry.name)]
     if len(entries) != 1 or not entries[0].is_dir() or entries[0].is_symlink() or is_known_split(entries[0].name):
         return path
     only = entries[0]
-    inside = [entry for entry in only.iterdir() if not _hidden(entry.name)]
+    inside = [entry for entry in only.iterdir() if not is_hidden(entry.name)]
     if not inside:
         return path
     folders_only = all(entry.is_dir() for entry in inside) and (len(inside) > 1 or is_known_split(inside[0].name))
     return only if folders_only or any(_metadata_files(only)) or _manifest_in(only) else path
 
 
-def _of_file(path: Path, layout: str, root: Path | None) -> Listing:
+def _of_file(path: Path, layout: str, root: Path | None) -> tuple[Listing, str]:
     if layout == "folder":
         raise DataError(f"{path.name!r} is a file, not a folder of class folders", hint="use the layout 'auto'")
     if layout == "hf" or path.stem == "metadata":
-        return _merged(path.parent, [_hf_part(path.parent, path)])
-    return list_manifest(path, root=root)
+        return _merged(path.parent, [_hf_part(path.parent, path)]), "hf"
+    return list_manifest(path, root=root), "manifest"
+
+
+def _named_manifest(folder: Path) -> Path | None:
+    return next((folder / f"manifest.{kind}" for kind in KINDS if (folder / f"manifest.{kind}").is_file()), None)
 
 
 def _manifest_in(folder: Path) -> Path | None:
-    named = [folder / f"manifest.{kind}" for kind in KINDS if (folder / f"manifest.{kind}").is_file()]
+    named = _named_manifest(folder)
     if named:
-        return named[0]
+        return named
     tables = [file for file in folder.iterdir() if file.suffix.lower() in {".csv", ".parquet"} and file.is_file()]
     return tables[0] if len(tables) == 1 and _lists_images(tables[0]) else None
 
@@ -137,24 +167,6 @@ def _metadata_files(top: Path) -> Iterator[Path]:
             yield from top.glob(f"{level}metadata.{kind}")
 
 
-def _files(top: Path) -> tuple[list[str], list[Problem]]:
-    """Every file below a folder as a relative path, hidden ones left out, and the links that were not followed."""
-    files: list[str] = []
-    problems: list[Problem] = []
-    for folder, names, leaves in os.walk(top):
-        names[:] = sorted(name for name in names if not _hidden(name))
-        inside = os.path.relpath(folder, top)
-        prefix = "" if inside == "." else inside.replace(os.sep, "/") + "/"
-        files += [prefix + leaf for leaf in leaves if not _hidden(leaf)]
-        if len(files) > MAX_ROWS:
-            raise DataError(f"{top.name!r} holds more than {MAX_ROWS} files", hint="import it in parts")
-        links = [name for name in names if os.path.islink(os.path.join(folder, name))]
-        problems += [
-            Problem("link", prefix + name, "is a link to a folder and is left out", "warning") for name in links
-        ]
-    return files, problems
-
-
 def _has_splits(paths: list[list[str]]) -> bool:
     tops = {parts[0] for parts in paths if len(parts) > 1}
     deep = {parts[0] for parts in paths if len(parts) > 2}
@@ -168,10 +180,6 @@ def _why_not(file: str) -> str:
     if suffix in _OTHER_PICTURES:
         return f"{suffix[1:].upper()} files are not read and are left out; convert it to JPEG or PNG"
     return "is not a picture and is left out"
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith((".", "__MACOSX")) or name.lower() in {"thumbs.db", "desktop.ini"}
 
 
 def _hf_part(top: Path, metadata: Path) -> Listing:

@@ -258,9 +258,19 @@ def _row(record: Record, columns: Columns, width: int) -> tuple[Row, list[tuple[
         values.append(value)
         if fault:
             faults.append(("concept_value", f"concept {concept!r} {fault}"))
-    extra = tuple(cells[at].strip() for at in columns.extras.values())
-    split = split_name(named.pop("split"))
-    return Row(**named, split=split, concepts=tuple(values), extra=extra, where=record.where), faults
+    row = Row(
+        path=named["path"],
+        label=named["label"],
+        split=split_name(named["split"]),
+        id=named["id"],
+        group=named["group"],
+        mask=named["mask"],
+        digest=named["digest"],
+        concepts=tuple(values),
+        extra=tuple(cells[at].strip() for at in columns.extras.values()),
+        where=record.where,
+    )
+    return row, faults
 
 
 def _cell_faults(named: dict[str, str], columns: Columns) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ come first, then the files are opened, then the data set is looked at as a whole
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from jaxtyping import Float32
 from cbm.filechecks import FileCheck, check_files
 from cbm.progress import OnProgress, silent
 from cbm.rowchecks import ordered, row_problems, whole_problems
-from cbm.rows import Level, Listing, Problem, Row
+from cbm.rows import Level, Listing, Problem, Row, Source
 from cbm.splits import assign_splits, in_order
 
 MAX_SHOWN = 1000
@@ -41,6 +41,8 @@ class Report:
         Images in each colour mode, as stored; all are used as RGB.
     rotated
         Images that their EXIF orientation turns or mirrors.
+    source
+        What the data set was recognised as, and on what terms it is given away.
     """
 
     images: int
@@ -56,6 +58,7 @@ class Report:
     missing: Mapping[str, int]
     modes: Mapping[str, int]
     rotated: int
+    source: Source
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -90,6 +93,7 @@ class Report:
             "concept_missing": dict(self.missing),
             "colour_modes": dict(self.modes),
             "exif_rotated": self.rotated,
+            "source": asdict(self.source),
         }
 
 
@@ -194,6 +198,7 @@ def _report(
         missing=dict(zip(listing.concepts, unknown_count.tolist(), strict=True)),
         modes=dict(Counter(check.facts.mode for check in files if check.facts).most_common()),
         rotated=sum(check.facts.rotated for check in files if check.facts),
+        source=listing.source,
     )
 
 

@@ -5,7 +5,8 @@ limited in length and kept free of control characters here, and escaped wherever
 """
 
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -40,7 +41,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One image as it was listed: `path` is relative to the listing's root, or absolute; empty text is missing."""
+    """One image as it was listed: `path` is relative to the listing's root, or absolute; empty text is missing.
+
+    `file` is where the picture was written when the source is no picture file (a table, DICOM); else it is at `path`.
+    """
 
     path: str
     label: str
@@ -52,6 +56,7 @@ class Row:
     concepts: tuple[float, ...] = ()
     extra: tuple[str, ...] = ()
     where: str = ""
+    file: Path | None = None
 
     @property
     def name(self) -> str:
@@ -61,6 +66,32 @@ class Row:
     def says(self, message: str) -> str:
         """A message that opens with the line that this row was read from, when it was."""
         return f"{self.where}: {message}" if self.where else message
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a data set was recognised as: shown before it is imported, and kept with it.
+
+    Attributes
+    ----------
+    says
+        One sentence: what it is and how much of it is here.
+    terms, contact, cite
+        On what terms its publishers give it away, their page, and the paper.
+    options
+        How it was read, by the name of the option.
+    labels
+        What else could have been the label; empty when there is no choice.
+    """
+
+    layout: str
+    title: str = ""
+    says: str = ""
+    terms: str = ""
+    contact: str = ""
+    cite: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,6 +106,7 @@ class Listing:
     concepts: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+    source: Source = Source("")
 
 
 def split_name(name: str) -> str:

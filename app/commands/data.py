@@ -7,8 +7,23 @@ from typing import Any
 import click
 
 from app.commands.call import Call, command, table
+from cbm.published import MODULES
 
-LAYOUTS = click.Choice(["auto", "folder", "manifest", "hf"])
+LAYOUT = click.option(
+    "--layout",
+    type=click.Choice(["auto", "folder", "manifest", "hf", *MODULES]),
+    default="auto",
+    show_default=True,
+    help="How the images are laid out.",
+)
+SET = click.option(
+    "--set",
+    "pairs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An option of the layout; `pellucid data layouts` has them.",
+)
+LABEL = click.option("--label", help="What is to be predicted, where a data set has several; short for --set label=...")
 
 
 def register(main: click.Group) -> None:
@@ -46,27 +61,44 @@ def data() -> None:
 @command(data, "import")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--name", required=True, help="Name of the data set.")
-@click.option("--layout", type=LAYOUTS, default="auto", show_default=True, help="How the images are laid out.")
+@LAYOUT
+@LABEL
+@SET
 @click.option("--reference/--copy", default=False, help="Leave the files where they are, or copy them (default).")
 @click.option("--skip-bad", is_flag=True, help="Leave out rows with errors instead of refusing.")
-def import_(call: Call, path: Path, name: str, layout: str, reference: bool, skip_bad: bool) -> None:
-    """Import a folder of class folders, a manifest (CSV, Parquet, JSON lines), an HF image folder, or a zip of these.
+def import_(
+    call: Call,
+    path: Path,
+    name: str,
+    layout: str,
+    label: str | None,
+    pairs: tuple[str, ...],
+    reference: bool,
+    skip_bad: bool,
+) -> None:
+    """Import class folders, a manifest (CSV, Parquet, JSON lines), a Hugging Face folder, a published data set (CUB,
+    AwA2, CelebA, Derm7pt, WBCAtt, SkinCon), or an archive of these.
 
     \b
-    Example:
+    Examples:
       pellucid data import photos/ --name mine
+      pellucid data import CUB_200_2011/ --name cub --set attributes=class
+      pellucid data import celeba/ --name celeba --label Wearing_Hat
     """
     from app import tasks
 
     params = {"path": str(path.absolute()), "name": name, "layout": layout, "reference": reference}
-    result = tasks.run(call.ws, "import", {**params, "skip_bad": skip_bad}, call.progress)
+    params |= {"skip_bad": skip_bad, "options": _options(label, pairs)}
+    result = tasks.run(call.ws, "import", params, call.progress)
     call.answer(result, _report(result))
 
 
 @command(data, "validate")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--layout", type=LAYOUTS, default="auto", show_default=True, help="How the images are laid out.")
-def validate(call: Call, path: Path, layout: str) -> None:
+@LAYOUT
+@LABEL
+@SET
+def validate(call: Call, path: Path, layout: str, label: str | None, pairs: tuple[str, ...]) -> None:
     """What an import would find; nothing is stored. Exit code 1 if it would be refused.
 
     \b
@@ -75,10 +107,33 @@ def validate(call: Call, path: Path, layout: str) -> None:
     """
     from cbm.data import preflight
 
-    report = preflight(path, layout, on_progress=call.progress).to_json()
+    report = preflight(path, layout, options=_options(label, pairs), on_progress=call.progress).to_json()
     call.answer(report, _report(report))
     if not report["ok"]:
         click.get_current_context().exit(1)
+
+
+@command(data, "layouts")
+def layouts(call: Call) -> None:
+    """The layouts that are recognised, the folders that they look like, and their options.
+
+    \b
+    Example:
+      pellucid data layouts
+    """
+    from cbm.config import specs
+    from cbm.layouts import GENERAL
+    from cbm.published import published
+
+    items: list[dict[str, Any]] = [{"name": name, **told} for name, told in zip(GENERAL, _GENERAL, strict=True)]
+    for known in map(published, MODULES):
+        options = [
+            {"name": spec.name, "default": spec.default, "choices": spec.choices, "help": spec.help}
+            for spec in specs(known.options)
+        ]
+        about = {"terms": known.terms, "contact": known.contact, "cite": known.cite}
+        items.append({"name": known.name, "title": known.title, "tree": known.tree, "options": options, **about})
+    call.answer({"items": items}, [line for item in items for line in _layout_lines(item)])
 
 
 @command(data, "list")
@@ -146,9 +201,47 @@ def encoders_list(call: Call, pattern: str) -> None:
     )
 
 
+_GENERAL = (
+    {"title": "class folders, with or without splits", "tree": "train/owl/1.jpg", "options": []},
+    {"title": "a manifest, one row an image", "tree": "manifest.csv: path,label,split,group,c:CONCEPT", "options": []},
+    {"title": "a Hugging Face image folder", "tree": "metadata.csv, .parquet or .jsonl", "options": []},
+)
+
+
+def _layout_lines(item: dict[str, Any]) -> list[str]:
+    told = [f"{item['name']}: {item['title']}", *(f"    {line}" for line in item["tree"].splitlines())]
+    for one in item["options"]:
+        values = "|".join(one["choices"]) if one["choices"] else one["default"]
+        told.append(f"    --set {one['name']}={'...' if values is None else values}: {one['help']}")
+    return [*told, *([f"    {item['terms']} ({item['contact']})"] if "terms" in item else [])]
+
+
+def _options(label: str | None, pairs: tuple[str, ...]) -> dict[str, str]:
+    """The options of a layout from `--set` and `--label`."""
+    from app.commands.models import pairs as read
+
+    return read(pairs) | ({} if label is None else {"label": label})
+
+
+def _source_lines(source: dict[str, Any]) -> list[str]:
+    """What was recognised, its terms, and what else could be the label."""
+    if not source.get("says"):
+        return []
+    options = ", ".join(f"{name}={value}" for name, value in source["options"].items())
+    labels = ", ".join(source["labels"])
+    return [
+        source["says"],
+        f"Terms: {source['terms']}. {source['contact']}",
+        f"Cite: {source['cite']}",
+        *([f"Read with {options}"] if options else []),
+        *([f"The label can be: {labels}"] if labels else []),
+    ]
+
+
 def _report(report: dict[str, Any]) -> list[str]:
     splits = ", ".join(f"{name} {count:,}" for name, count in report["splits"].items())
     lines = [
+        *_source_lines(report.get("source", {})),
         f"{report['images']:,} images ({splits})",
         f"{len(report['classes'])} classes, {len(report['concepts'])} annotated concepts",
     ]

@@ -25,6 +25,7 @@ from cbm.embeddings import embed_images
 from cbm.errors import StoreError
 from cbm.preprocessing import Preprocessing
 from probes.policies import POLICIES
+from tests.cbm.miniatures import celeba
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("ember", "leaf", "sky")  # red, green and blue tiles
@@ -364,6 +365,24 @@ def test_a_failure_without_json_goes_to_standard_error(built):
     assert result.exit_code == 1
     assert result.stdout == ""
     assert "error: there is no model named 'tintet'\ndid you mean tinted?" in result.stderr
+
+
+def test_layouts_are_listed_with_their_options(tmp_path):
+    items = {item["name"]: item for item in done(tmp_path / "home", "data", "layouts")["items"]}
+
+    assert {"folder", "manifest", "hf", "cub", "awa2", "celeba", "derm7pt", "wbcatt", "skincon"} <= set(items)
+    assert [option["name"] for option in items["celeba"]["options"]] == ["label"]
+
+
+def test_a_published_data_set_is_imported_with_the_label_that_is_asked_for(tmp_path):
+    celeba(tmp_path / "celeba")
+
+    report = done(tmp_path / "home", "data", "import", tmp_path / "celeba", "--name", "faces", "--label", "Bald")
+    code, refusal = run(tmp_path / "home", "data", "validate", tmp_path / "celeba", "--set", "label=Hat")
+
+    assert (report["classes"], report["source"]["layout"]) == (["Bald", "not Bald"], "celeba")
+    assert (code, refusal["error"]["kind"]) == (1, "unknown")
+    assert "Bald, Smiling, Wearing_Hat" in refusal["error"]["hint"]
 
 
 def test_a_backup_opens_as_a_database(built, tmp_path):

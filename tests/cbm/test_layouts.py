@@ -74,7 +74,7 @@ def test_an_empty_folder_has_no_rows(tmp_path):
 
 
 def test_more_files_than_the_limit_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("cbm.layouts.MAX_ROWS", 1)
+    monkeypatch.setattr("cbm.folders.MAX_FILES", 1)
 
     with pytest.raises(DataError, match="more than 1 files"):
         list_images(files(tmp_path, "owl/1.png", "jay/2.png"))
