@@ -42,7 +42,7 @@ $(BIN)/python:
 	@touch $@
 
 .venv/.test: .venv/.run
-	$(PIP) --editable '.[photo,postgres,onnx,api,fast,test]'
+	$(PIP) --editable '.[photo,photo-better,postgres,onnx,api,fast,test]'
 	@touch $@
 
 system-packages:

@@ -17,7 +17,6 @@ from cbm.errors import EncoderError, unknown
 from cbm.preprocessing import Preprocessing
 
 Precision = Literal["fp32", "bf16"]
-BACKBONES = ("torchvision:", "timm:")  # classifiers without their last layer; they read no text
 
 
 @runtime_checkable
@@ -74,10 +73,11 @@ def load_encoder(
     Parameters
     ----------
     name
-        `builtin:demo`, `builtin:photo`, `open_clip:MODEL/TAG`, `open_clip:hf-hub:ORG/NAME`,
-        `open_clip:local-dir:PATH`; `hf:ORG/NAME[@REVISION]` or `hf:PATH` for CLIP and SigLIP of transformers; and the
-        backbones, which read no text: `torchvision:NAME[/WEIGHTS]`, `torchvision:NAME@FILE`, `timm:NAME`,
-        `timm:hf-hub:ORG/NAME`, `timm:local-dir:PATH`.
+        `builtin:demo`, `builtin:photo` and the others of `list_encoders`; `open_clip:MODEL/TAG`,
+        `open_clip:hf-hub:ORG/NAME`, `open_clip:local-dir:PATH`; `hf:ORG/NAME[@REVISION]` or `hf:PATH` for CLIP and
+        SigLIP of transformers; and the backbones, which read no text: `builtin:photo-levels`,
+        `torchvision:NAME[/WEIGHTS]`, `torchvision:NAME@FILE`, `timm:NAME`, `timm:hf-hub:ORG/NAME`,
+        `timm:local-dir:PATH`.
     device
         `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`.
     precision
@@ -122,7 +122,35 @@ def reads_text(encoder_id: str) -> bool:
     >>> reads_text("hf:openai/clip-vit-large-patch14"), reads_text("timm:resnet18.a1_in1k")
     (True, False)
     """
-    return encoder_id.startswith(("builtin:", "open_clip:", "hf:"))
+    return encoder_id.startswith(("builtin:", "open_clip:", "hf:")) and not is_backbone(encoder_id)
+
+
+def is_backbone(encoder_id: str) -> bool:
+    """Whether an encoder is an image network alone, so that no word means anything in its space; by its id.
+
+    Examples
+    --------
+    >>> is_backbone("timm:resnet18.a1_in1k"), is_backbone("builtin:photo-levels"), is_backbone("builtin:demo")
+    (True, True, False)
+    """
+    from cbm import builtin
+
+    prefix, _, rest = encoder_id.partition(":")
+    return prefix in ("torchvision", "timm") or (prefix == "builtin" and not builtin.reads_text(rest))
+
+
+def limits_of_text(encoder_id: str) -> str:
+    """What an encoder cannot do from text alone, in one sentence; empty where that is not known.
+
+    Examples
+    --------
+    >>> limits_of_text("open_clip:ViT-B-32/openai")
+    ''
+    """
+    from cbm import builtin
+
+    prefix, _, rest = encoder_id.partition(":")
+    return builtin.limits_of_text(rest) if prefix == "builtin" else ""
 
 
 def reading(encoder: Encoder) -> TextEncoder:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from cbm.backbones import Backbone
 from cbm.encoders import Encoder
 from cbm.errors import EncoderError
+from cbm.photo_levels import Levels
 from probes.attention import attention_tap, tapped
 from probes.layer_tokens import tokens_kept
 from probes.towers import token_projection, vision_tower
@@ -82,6 +83,8 @@ def _way(visual: object) -> Callable[[Tensor], _Parts] | None:
 
     if isinstance(visual, nn.Module) and token_projection(visual) is not None and _can_be_tapped(visual):
         return partial(_class_token_parts, visual)
+    if isinstance(visual, Backbone) and isinstance(visual.trunk, Levels):
+        return partial(_level_parts, visual.trunk)
     if isinstance(visual, Backbone) and visual.map_name:
         return partial(_averaged_parts, visual)
     if isinstance(visual, TimmModel) and isinstance(getattr(visual.head, "proj", None), nn.Linear | nn.Identity):
@@ -139,6 +142,12 @@ def _averaged_parts(visual: Backbone, pixels: Tensor) -> _Parts:
         handle.remove()
     places = kept[-1][0].float().permute(1, 2, 0)  # [c h w] -> [h w c]
     return places / (places.shape[0] * places.shape[1]), torch.zeros_like(whole), whole
+
+
+def _level_parts(levels: Levels, pixels: Tensor) -> _Parts:
+    """The places of the smallest map, with what falls into them of the larger ones; there is no rest."""
+    whole = levels(pixels)[0].float()
+    return levels.places(pixels), torch.zeros_like(whole), whole
 
 
 def _pooled_parts(visual: "TimmModel", pixels: Tensor) -> _Parts:

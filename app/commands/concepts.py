@@ -171,18 +171,20 @@ def phrases(file: Path) -> list[str]:
 def _answer(call: Call, name: str, left_out: str = "", banks: Sequence[str] = ()) -> None:
     from app import store
     from cbm.bank import near_duplicates
+    from cbm.encoders import limits_of_text
 
     row, bank = store.bank_row(call.ws, name), store.bank(call.ws, name)
     items = to_items(bank)
     twins = [{"first": a, "second": b, "cosine": cosine} for a, b, cosine in near_duplicates(bank)]
-    lines = [f"{name}: {len(bank)} concepts for {bank.encoder_id}", *([left_out] if left_out else [])]
+    limits = limits_of_text(row.encoder) if set(row.summary.get("sources", ())) == {"text"} else ""
+    lines = [f"{name}: {len(bank)} concepts for {bank.encoder_id}", *filter(None, (limits, left_out))]
     lines += table(items, ("name", "group", "source", "auroc", "positives", "note"), empty="")
     lines += [
         f"nearly the same: {twin['first']} and {twin['second']} (cosine {twin['cosine']:.3f})" for twin in twins[:10]
     ]
     others = [other for other in banks if other != name]
     lines += [f"and {other}; see: pellucid concepts show {other}" for other in others]
-    value = {"bank": name, "encoder": row.encoder, "items": items, "near_duplicates": twins}
+    value = {"bank": name, "encoder": row.encoder, "limits": limits, "items": items, "near_duplicates": twins}
     call.answer(
         value | ({"left_out": left_out} if left_out else {}) | ({"banks": [name, *others]} if others else {}), lines
     )

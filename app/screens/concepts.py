@@ -7,7 +7,7 @@ from app.models import BankRow
 from app.ui.atom_view import use_chart
 from app.ui.bank_form import bank_form
 from app.ui.bank_view import concept_card, concept_map, concept_table, view
-from app.ui.encoders import PHOTO, PHOTO_WORDS
+from app.ui.encoders import text_limits
 from app.ui.work import following
 
 TABLE, MAP, USE, BUILD = "Concepts", "Map", "Use of the atoms", "Build a bank"
@@ -33,8 +33,8 @@ def about(row: BankRow) -> None:
         with st.popover("Delete", icon=":material/delete:", type="tertiary"):
             st.markdown(f"**Delete the bank {ui.escape(row.name)}?** Models made from it keep their own copy.")
             st.button("Delete for good", type="primary", key="delete_bank", on_click=forget, args=(row.name,))
-    if row.encoder == PHOTO and set(summary.get("sources", ())) == {"text"}:
-        st.info(PHOTO_WORDS, icon=":material/info:")
+    if set(summary.get("sources", ())) == {"text"}:
+        text_limits(row.encoder)
 
 
 @ui.callback

@@ -4,7 +4,6 @@ import streamlit as st
 
 from app import ui
 from app.glossary import METRICS, TRUST, VERDICTS, WORDS
-from app.ui.encoders import PHOTO_WORDS
 from app.ui.form import option_rows
 
 START, METHODS, WORDS_, NUMBERS, KEYS = "First steps", "Methods", "Words", "Numbers", "Keys"
@@ -52,6 +51,8 @@ learned *wren*.
 
 def first_steps() -> None:
     """The way from pictures to a corrected model."""
+    from cbm.encoders import limits_of_text
+
     st.markdown("Pick an image, see the concepts that decided, change your mind about one of them, watch the decision change, "
                 "keep the change, take the model away.")  # fmt: skip
     for number, (screen, title, body) in enumerate(STEPS, start=1):
@@ -61,7 +62,7 @@ def first_steps() -> None:
             ):
                 st.markdown(f":gray[{number}] &ensp; **{title}**  \n{body}")
                 ui.go_to(screen, ui.title(screen))
-    st.caption(f"About text-only concepts: {PHOTO_WORDS}")
+    st.caption(f"About text-only concepts: {limits_of_text('builtin:photo')}")
 
 
 def method_pages() -> None:

@@ -7,7 +7,7 @@ import streamlit as st
 from app.datasets import DatasetRow
 from app.ui.atom_form import atom_form, given_widths
 from app.ui.candidates import candidates_form, given_candidates
-from app.ui.encoders import PHOTO, PHOTO_WORDS
+from app.ui.encoders import text_limits
 from app.ui.pieces import callback, empty, filled
 from app.ui.text import escape, plural, title
 from app.ui.word_form import word_form, word_params
@@ -41,8 +41,8 @@ def bank_form(dataset: DatasetRow) -> None:
     if not dataset.concepts:
         st.caption("Nobody annotated the images with concepts, so that words are the way.")
     params: dict[str, Any] = {"dataset": dataset.name, "encoder": encoder, "source": SOURCES[way]}
-    if way != EXAMPLES and encoder == PHOTO:
-        st.info(PHOTO_WORDS, icon=":material/info:")
+    if way != EXAMPLES:
+        text_limits(encoder)
     wrong = _no_words(encoder) if way in (TEXTS, WORDS, SENTENCES) else ""
     if wrong:
         st.info(escape(wrong, 300), icon=":material/block:")
@@ -70,9 +70,9 @@ def bank_form(dataset: DatasetRow) -> None:
 
 def _no_words(encoder: str) -> str:
     """Why words cannot become concepts of this encoder; empty when they can."""
-    from cbm.encoders import BACKBONES
+    from cbm.encoders import is_backbone
 
-    if not encoder.startswith(BACKBONES):
+    if not is_backbone(encoder):
         return ""
     return f"{encoder} reads no text: its concepts come from annotated images, or are found without words."
 

@@ -6,8 +6,6 @@ from app.ui.loaded import workspace
 from app.ui.text import escape
 
 OTHER = "another one …"
-PHOTO = "builtin:photo"
-PHOTO_WORDS = "builtin:photo knows objects and categories; it is weak at parts and patterns from text alone, and good with labelled examples."
 
 
 @st.cache_data(show_spinner="Looking for encoders …", ttl="10m", max_entries=2)
@@ -20,6 +18,14 @@ def _listed() -> list[tuple[str, bool, str]]:
 def available() -> tuple[str, ...]:
     """Ids of the encoders that load without a network."""
     return tuple(id for id, installed, _ in _listed() if installed)
+
+
+def text_limits(encoder: str) -> None:
+    """What this encoder cannot do from text alone, where that is known."""
+    from cbm.encoders import limits_of_text
+
+    if told := limits_of_text(encoder):
+        st.info(escape(told, 300), icon=":material/info:")
 
 
 def choose_encoder(*, key: str) -> str:
