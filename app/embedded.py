@@ -83,19 +83,35 @@ def training_set(
     from cbm.embeddings import stored_training_set
     from cbm.vocabulary import shipped_candidates
 
-    found = find(ws, dataset)
-    with reading(ws.engine) as session:
-        same = (Embedding.dataset_id == found.id, Embedding.encoder == encoder_id)
-        contract = session.scalar(select(Embedding.contract).where(*same))
-    if contract is None:
-        raise StoreError(
-            f"the data set {dataset!r} is not embedded with {encoder_id}",
-            hint=f"run: pellucid embed {dataset} --encoder {encoder_id}",
-        )
+    contract = _embedding(ws, dataset, encoder_id).contract
     stored = stored_training_set(
         datasets.dataset(ws, dataset), embedding_store(ws), contract, encoder_id=encoder_id, encoder=encoder
     )
     return replace(stored, candidates=shipped_candidates(stored.classes))
+
+
+def embedded_as(ws: Workspace, dataset: str, encoder_id: str) -> str:
+    """A text that differs whenever the images of a data set or their embeddings do, for the keys of caches.
+
+    Raises
+    ------
+    StoreError
+        If the data set is not embedded with this encoder.
+    """
+    row = _embedding(ws, dataset, encoder_id)
+    return f"{find(ws, dataset).fingerprint}|{row.encoder}|{row.contract}|{row.created}"
+
+
+def _embedding(ws: Workspace, dataset: str, encoder_id: str) -> Embedding:
+    same = (Embedding.dataset_id == find(ws, dataset).id, Embedding.encoder == encoder_id)
+    with reading(ws.engine) as session:
+        row = session.scalars(select(Embedding).where(*same)).one_or_none()
+    if row is None:
+        raise StoreError(
+            f"the data set {dataset!r} is not embedded with {encoder_id}",
+            hint=f"run: pellucid embed {dataset} --encoder {encoder_id}",
+        )
+    return row
 
 
 def training_set_of(ws: Workspace, method: str, dataset: str, encoder_id: str) -> "TrainingSet":

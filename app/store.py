@@ -32,6 +32,7 @@ from app.datasets import (
 )
 from app.embedded import (
     device,
+    embedded_as,
     embedding_store,
     load_encoder,
     load_text_encoder,
@@ -108,6 +109,7 @@ __all__ = [
     "diff",
     "draft",
     "drafts",
+    "embedded_as",
     "embedding_store",
     "history",
     "images_by_id",

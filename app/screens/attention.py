@@ -10,8 +10,8 @@ from app.ui.layer_probes import layer_probes
 IMAGE, HEADS, LAYERS = "One image", "Heads", "Layers"
 
 
-def header(scene: ui.Scene, view: str) -> None:
-    """Title and what reproduces the screen."""
+def reproduced(scene: ui.Scene, view: str) -> None:
+    """What reproduces the screen."""
     concept, model = ui.selection().concept, ui.reference(scene)
     named = ["--concept", concept] if concept in scene.model.concepts else []
     image = scene.data.ids[scene.image]
@@ -40,20 +40,13 @@ def header(scene: ui.Scene, view: str) -> None:
                 "ablate_heads(encoder, pixels)"],
         LAYERS: ["from probes.layer_tokens import layer_features", *some, "layer_features(encoder, pixels)"],
     }  # fmt: skip
-    ui.header(
-        "Attention",
-        "What every head looks at, which heads matter, and where concepts appear.",
-        command=commands[view],
-        python=ui.script(scene, *opening, *scripts[view]),
-    )
+    ui.reproduce(commands[view], ui.script(scene, *opening, *scripts[view]))
 
 
+copy = ui.heading("Attention", "What every head looks at, which heads matter, and where concepts appear.")
 scene = ui.scene()
-heading = st.container()
 ui.need_concepts(scene)
 if not attends(scene):
-    with heading:
-        ui.header("Attention", "What every head looks at, which heads matter, and where concepts appear.")
     ui.empty(
         "This encoder has no attention to look into",
         f"{scene.row.encoder} is not a vision transformer that is known here; choose a model on another encoder.",
@@ -64,8 +57,8 @@ view = st.segmented_control(
     "What to look at", [IMAGE, HEADS, LAYERS], default=IMAGE, required=True, key="look", bind="query-params",
     label_visibility="collapsed",
 )  # fmt: skip
-with heading:
-    header(scene, str(view))
+with copy:
+    reproduced(scene, str(view))
 if view == HEADS:
     head_measures(scene)
 else:

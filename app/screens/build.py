@@ -11,6 +11,7 @@ from app.models import ModelRow
 from app.ui.candidates import candidates_form, given_candidates
 from app.ui.form import as_settings, option_form, options_held, title_of
 from app.ui.learning import curves_of_model
+from app.ui.loaded import embedded
 from app.ui.measured import against_controls, all_metrics, measured_on, summary, verdict
 from app.ui.word_form import own_words, own_words_form
 from app.ui.work import following, start
@@ -24,13 +25,8 @@ MODELS, BUILD, NO_BANK = "Models", "Build a model", "none"
 SENTENCES, OWN_WORDS = "fit_sentences", "fit_words"
 
 
-@st.cache_resource(show_spinner="Loading the embeddings …", max_entries=2, ttl="1h")
-def _images(key: str, _ws: store.Workspace, dataset: str, encoder: str) -> "TrainingSet":
-    return store.training_set(_ws, dataset, encoder)
-
-
-def reason_against(method: "Method", data: "TrainingSet", bank: str, *, given: bool = False) -> str:
-    """Why a method cannot be fitted here; empty when it can. The text encoder itself is loaded by the job only.
+def reason_against(method: "Method", data: "TrainingSet", *, given: bool = False) -> str:
+    """Why a method cannot be fitted on these images with their bank; empty when it can. The text encoder itself is loaded by the job only.
 
     With `given`, candidate sentences are not asked for, because a person can still give them.
     """
@@ -40,8 +36,7 @@ def reason_against(method: "Method", data: "TrainingSet", bank: str, *, given: b
     reads = reads_text(data.encoder_id)
     there = {Need.TEXT_ENCODER: reads, Need.TEXT_OR_ATOMS: reads, Need.CANDIDATES: given}
     needs = tuple(need for need in method.needs if not there.get(need))
-    held = replace(data, bank=store.bank(ui.workspace(), bank)) if bank else data
-    return missing(needs, held)
+    return missing(needs, data)
 
 
 def build(dataset: DatasetRow) -> None:
@@ -57,10 +52,11 @@ def build(dataset: DatasetRow) -> None:
         )
         return
     encoder, bank = inputs(dataset)
-    data = _images(f"{dataset.fingerprint}|{encoder}|{dataset.created}", ui.workspace(), dataset.name, encoder)
+    data = embedded(dataset.name, encoder)
+    data = replace(data, bank=store.bank(ui.workspace(), bank)) if bank else data
     offered = methods()
-    reasons = {method.name: reason_against(method, data, bank) for method in offered}
-    lacking = {method.name: reason_against(method, data, bank, given=True) for method in offered}
+    reasons = {method.name: reason_against(method, data) for method in offered}
+    lacking = {method.name: reason_against(method, data, given=True) for method in offered}
     chosen = choose_method(offered, lacking)
     params = {"dataset": dataset.name, "encoder": encoder}
     with st.container(border=True):

@@ -48,7 +48,7 @@ def preview(scene: ui.Scene, pending: Sequence[Edit]) -> None:
     after = (*scene.history.edits, *pending)
     splits = [name for name in scene.data.split_names if name != "train"] or list(scene.data.split_names)
     found = {name: ui.compared(scene, before, after, name) for name in splits}
-    st.subheader(heading(scene, pending), anchor=False)
+    st.subheader(numbers_of(scene, pending), anchor=False)
     warn(found)
     with st.grid(len(found), gap="small", min_column_width=110):
         for comparison in found.values():
@@ -59,7 +59,7 @@ def preview(scene: ui.Scene, pending: Sequence[Edit]) -> None:
         ui.strip(scene, [scene.data.ids.index(id) for id in changed], key="changed", columns=5)
 
 
-def heading(scene: ui.Scene, pending: Sequence[Edit]) -> str:
+def numbers_of(scene: ui.Scene, pending: Sequence[Edit]) -> str:
     """What the numbers at the right are of."""
     if pending:
         return "Accuracy before you save"
@@ -140,8 +140,8 @@ def script(scene: ui.Scene) -> None:
         st.caption(f":material/undo: undone: {ui.escape(describe(edit), 200)}")
 
 
-def header(scene: ui.Scene, pending: Sequence[Edit]) -> None:
-    """Title and what makes the same change and measures it."""
+def reproduced(scene: ui.Scene, pending: Sequence[Edit]) -> None:
+    """What makes the same change and measures it."""
     change = json.dumps([to_json(edit) for edit in pending])
     branch = [] if scene.history.branch == MAIN else ["--branch", scene.history.branch]
     apply = [
@@ -149,11 +149,9 @@ def header(scene: ui.Scene, pending: Sequence[Edit]) -> None:
         ui.command("edit", "apply", scene.row.name, "--script", "edits.json", *branch),
     ]
     split = "test" if "test" in scene.data.split_names else scene.data.split_names[-1]
-    ui.header(
-        "Edit",
-        "Change what the model looks for. Nothing is trained, and every edit can be undone.",
-        command="\n".join([*(apply if pending else []), ui.command("eval", ui.reference(scene), "--split", split)]),
-        python=ui.script(
+    ui.reproduce(
+        "\n".join([*(apply if pending else []), ui.command("eval", ui.reference(scene), "--split", split)]),
+        ui.script(
             scene,
             "from cbm import edits",
             "from probes import compare",
@@ -163,8 +161,8 @@ def header(scene: ui.Scene, pending: Sequence[Edit]) -> None:
     )
 
 
+copy = ui.heading("Edit", "Change what the model looks for. Nothing is trained, and every edit can be undone.")
 scene = ui.scene()
-top = st.container()
 ui.need_concepts(scene)
 toolbar(scene)
 left, right = ui.beside(1, 1, narrowest=330)
@@ -174,5 +172,5 @@ with left:
     script(scene)
 with right:
     preview(scene, pending)
-with top:
-    header(scene, pending)
+with copy:
+    reproduced(scene, pending)

@@ -182,7 +182,6 @@ def one_class(scene: ui.Scene) -> None:
         used = class_weights(scene.model, target)
         st.subheader(f"What {ui.escape(target)} looks for", anchor=False)
         more = f", the {min(14, len(used))} largest are shown" if len(used) > 14 else ""
-        more = f", the {min(14, len(used))} largest are shown" if len(used) > 14 else ""
         ui.chart(
             charts.bars(used[:14], axis=f"weight for {charts.label(target)}"),
             alt=f"Weights of {target}: {charts.spoken(used)}",
@@ -267,15 +266,13 @@ def image_id(scene: ui.Scene) -> str:
     return scene.data.ids[scene.image]
 
 
-def header(scene: ui.Scene) -> None:
-    """Title and what reproduces the screen."""
+def reproduced(scene: ui.Scene) -> None:
+    """What reproduces the screen."""
     target = ui.selection().class_
     chosen = ["--class", target] if target else []
-    ui.header(
-        "Explain",
-        "Which concepts decided, and by how much.",
-        command=ui.command("explain", ui.reference(scene), image_id(scene), *chosen, "--top", str(SHOWN)),
-        python=ui.script(
+    ui.reproduce(
+        ui.command("explain", ui.reference(scene), image_id(scene), *chosen, "--top", str(SHOWN)),
+        ui.script(
             scene,
             f"x = images.x[images.ids.index({image_id(scene)!r})]",
             f"cbm.explain(model, x{f', target={target!r}' if target else ''})",
@@ -283,8 +280,10 @@ def header(scene: ui.Scene) -> None:
     )
 
 
+copy = ui.heading("Explain", "Which concepts decided, and by how much.")
 scene = ui.scene()
-header(scene)
+with copy:
+    reproduced(scene)
 ui.need_concepts(scene)
 view = st.segmented_control(
     "What to explain", [IMAGE, CLASS], default=IMAGE, required=True, key="view", bind="query-params",

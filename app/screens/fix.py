@@ -286,14 +286,12 @@ def delete(scene: ui.Scene) -> None:
     ui.select(version="")
 
 
-def header(scene: ui.Scene, split: str) -> None:
-    """Title and what reproduces the screen."""
+def reproduced(scene: ui.Scene, split: str) -> None:
+    """What reproduces the screen."""
     each, seed = str(st.session_state.get("each") or 4), str(st.session_state.get("draw") or 0)
-    ui.header(
-        "Test-time fix",
-        "A few labelled images of a new place show which concepts mislead there. Nothing is trained.",
-        command=ui.command("fix", "fit", ui.reference(scene), "--split", split, "--per-class", each, "--seed", seed, "--dry-run"),
-        python=ui.script(
+    ui.reproduce(
+        ui.command("fix", "fit", ui.reference(scene), "--split", split, "--per-class", each, "--seed", seed, "--dry-run"),
+        ui.script(
             scene,
             "from cbm.adapt import find_fix",
             "from probes.fixes import draw_support, measure_fix, source_of",
@@ -304,8 +302,10 @@ def header(scene: ui.Scene, split: str) -> None:
     )  # fmt: skip
 
 
+copy = ui.heading(
+    "Test-time fix", "A few labelled images of a new place show which concepts mislead there. Nothing is trained."
+)
 scene = ui.scene()
-top = st.container()
 ui.need_concepts(scene)
 if not scene.model.exact:
     ui.empty(
@@ -327,5 +327,5 @@ with right:
         workbench(scene, given, split)
     else:
         st.caption("What the images show appears here.")
-with top:
-    header(scene, split)
+with copy:
+    reproduced(scene, split)

@@ -293,16 +293,13 @@ def keep(scene: ui.Scene, image: str, moved: dict[str, float]) -> None:
     st.rerun()  # the whole page, since the model is another one now
 
 
-def header(scene: ui.Scene, view: str) -> None:
-    """Title and what reproduces the screen."""
-    lead = "What would the model say if it saw this concept as you do?"
+def reproduced(scene: ui.Scene, view: str) -> None:
+    """What reproduces the screen."""
     if view == MANY:
-        ui.header(
-            "Intervene",
-            lead,
-            command=ui.command("intervene", ui.reference(scene), "--policy", "coop", "--edge", str(TYPICAL),
+        ui.reproduce(
+            ui.command("intervene", ui.reference(scene), "--policy", "coop", "--edge", str(TYPICAL),
                                *asked_how().options()),
-            python=ui.script(
+            ui.script(
                 scene,
                 "from probes import intervention_curve",
                 f'intervention_curve(model, images, policy="coop", edge={TYPICAL})',
@@ -314,14 +311,12 @@ def header(scene: ui.Scene, view: str) -> None:
         asked = ui.script(
             scene, "from probes import conditional_probabilities", "conditional_probabilities(model, images)"
         )
-        ui.header("Intervene", lead, python=asked)
+        ui.reproduce("", asked)
         return
     moved = known_draft(scene, image)
-    ui.header(
-        "Intervene",
-        lead,
-        command=ui.command("explain", ui.reference(scene), image),
-        python=ui.script(
+    ui.reproduce(
+        ui.command("explain", ui.reference(scene), image),
+        ui.script(
             scene,
             "from cbm.bottleneck import clamp_of",
             f"x = images.x[images.ids.index({image!r})]",
@@ -330,15 +325,15 @@ def header(scene: ui.Scene, view: str) -> None:
     )
 
 
+copy = ui.heading("Intervene", "What would the model say if it saw this concept as you do?")
 scene = ui.scene()
-heading = st.container()
 ui.need_concepts(scene)
 view = st.segmented_control(
     "What to change", [IMAGE, MANY, *([GENERAL] if has_joint(scene) else [])], default=IMAGE, required=True, key="scope", bind="query-params",
     label_visibility="collapsed",
 )  # fmt: skip
-with heading:
-    header(scene, str(view))
+with copy:
+    reproduced(scene, str(view))
 if view == MANY:
     many_images(scene)
 elif view == GENERAL:

@@ -41,16 +41,16 @@ def look(params: dict[str, str]) -> None:
     start("trust", params)
 
 
+copy = ui.heading(
+    "Trust", "Whether each concept is what its name says, where it belongs, used, and no more than itself."
+)
 scene = ui.scene()
-top = st.container()
 ui.need_concepts(scene)
 split = split_choice(scene)
-with top:
-    ui.header(
-        "Trust",
-        "Whether each concept is what its name says, where it belongs, used, and no more than itself.",
-        command=ui.command("trust", ui.reference(scene), "--split", split),
-        python=ui.script(scene, "from probes import examine", "", f"found = examine(model, images, split={split!r})"),
+with copy:
+    ui.reproduce(
+        ui.command("trust", ui.reference(scene), "--split", split),
+        ui.script(scene, "from probes import examine", "", f"found = examine(model, images, split={split!r})"),
     )
 following(["trust"], about={"model": scene.row.name, "split": split}, key="trusting")
 found = kept_trust(scene.ws, scene.row.name, split, branch=scene.history.branch)

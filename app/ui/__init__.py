@@ -1,6 +1,11 @@
-"""What the screens share: the selection, the loaded values, and the pieces that every page is made of."""
+"""What the screens share: the selection, the loaded values, and the pieces that every page is made of.
 
-from app.ui.gallery import browse, class_choice, concept_choice, row, spoken, strip, verdict
+What shows a model's answers loads when first used, and torch with it: Home, Data and Jobs open without.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from app.ui.loaded import (
     Scene,
     current_dataset,
@@ -14,8 +19,6 @@ from app.ui.loaded import (
     thumbnails,
     workspace,
 )
-from app.ui.maps import concept_maps, has_maps
-from app.ui.past import undo_redo
 from app.ui.pieces import (
     FOLDER,
     announce,
@@ -29,6 +32,7 @@ from app.ui.pieces import (
     go_to,
     guarded,
     header,
+    heading,
     problem,
     reproduce,
     screen_exists,
@@ -37,11 +41,38 @@ from app.ui.pieces import (
     twin,
     verdict_badge,
 )
-from app.ui.previews import accuracy_card, compared
 from app.ui.recipes import command, reference, script
 from app.ui.selection import Selection, keep, parameters, select, selection
 from app.ui.text import badge, escape, estimate, percent, plural, signed, title
 
+if TYPE_CHECKING:
+    from app.ui.gallery import browse as browse
+    from app.ui.gallery import class_choice as class_choice
+    from app.ui.gallery import concept_choice as concept_choice
+    from app.ui.gallery import row as row
+    from app.ui.gallery import spoken as spoken
+    from app.ui.gallery import strip as strip
+    from app.ui.gallery import verdict as verdict
+    from app.ui.maps import concept_maps as concept_maps
+    from app.ui.maps import has_maps as has_maps
+    from app.ui.past import undo_redo as undo_redo
+    from app.ui.previews import accuracy_card as accuracy_card
+    from app.ui.previews import compared as compared
+
+_HOME = {
+    "browse": "gallery",
+    "class_choice": "gallery",
+    "concept_choice": "gallery",
+    "row": "gallery",
+    "spoken": "gallery",
+    "strip": "gallery",
+    "verdict": "gallery",
+    "concept_maps": "maps",
+    "has_maps": "maps",
+    "undo_redo": "past",
+    "accuracy_card": "previews",
+    "compared": "previews",
+}
 __all__ = [
     "FOLDER",
     "Scene",
@@ -71,6 +102,7 @@ __all__ = [
     "guarded",
     "has_maps",
     "header",
+    "heading",
     "keep",
     "need_concepts",
     "outcome",
@@ -101,3 +133,11 @@ __all__ = [
     "verdict_badge",
     "workspace",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'app.ui' has no attribute {name!r}")
+    value = getattr(import_module(f"app.ui.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

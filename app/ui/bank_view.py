@@ -12,7 +12,7 @@ from app.banks import rename_concept
 from app.datasets import DatasetRow
 from app.models import BankRow
 from app.ui.atom_view import choose_name
-from app.ui.loaded import workspace
+from app.ui.loaded import embedded, workspace
 from app.ui.pieces import callback, chart, empty, table
 from app.ui.selection import select, selection
 from app.ui.shelf import pictures
@@ -56,7 +56,7 @@ def view(row: BankRow, dataset: DatasetRow) -> View:
     bank = _bank(row.fingerprint, ws, row.name)
     if row.encoder not in dataset.encoders:
         return View(row, bank, dataset, None)
-    data, uses = _images_of(f"{row.fingerprint}|{dataset.fingerprint}|{row.encoder}", ws, dataset.name, bank)
+    data, uses = _images_of(f"{row.fingerprint}|{dataset.fingerprint}|{row.encoder}", dataset.name, bank)
     return View(row, bank, dataset, data, uses)
 
 
@@ -67,9 +67,9 @@ def _bank(fingerprint: str, _ws: store.Workspace, name: str) -> "ConceptBank":
 
 @st.cache_resource(show_spinner="Reading the images …", max_entries=4, ttl="1h")
 def _images_of(
-    key: str, _ws: store.Workspace, dataset: str, _bank: "ConceptBank"
+    key: str, dataset: str, _bank: "ConceptBank"
 ) -> "tuple[TrainingSet | None, list[activations.Use] | None]":
-    data = store.training_set(_ws, dataset, _bank.encoder_id)
+    data = embedded(dataset, _bank.encoder_id)
     if data.contract != _bank.contract:  # embedded by other weights than the bank was made with
         return None, None
     return data, activations.uses(_bank, data)

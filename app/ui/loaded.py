@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app import cases, store
-from app.cases import Outcome, Ranges
+from app import store
 from app.settings import Settings
 from app.ui.pieces import empty
 from app.ui.selection import select, selection
 from app.workspace import Workspace, open_workspace
-from cbm.edits import Edit, apply, dumps
 
 if TYPE_CHECKING:
+    from app.cases import Outcome, Ranges
     from app.datasets import DatasetRow
     from app.history import History
     from app.models import ModelRow
+    from cbm.edits import Edit
     from cbm.model import ConceptModel
     from cbm.training_set import TrainingSet
 
@@ -61,12 +61,12 @@ class Scene:
     data: "TrainingSet"
 
     @cached_property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> "Outcome":
         """What the model says of every image."""
         return outcome(self, self.history.edits)
 
     @cached_property
-    def ranges(self) -> Ranges:
+    def ranges(self) -> "Ranges":
         """What every concept's score is like on the training images."""
         return _ranges(self.key, self)
 
@@ -119,13 +119,27 @@ def scene_of(dataset: str, branch: str = "main") -> Scene | None:
 
 
 def _load(ws: Workspace, dataset: "DatasetRow", row: "ModelRow", branch: str) -> Scene:
+    from cbm.edits import dumps
+
     past = store.history(ws, row.name, branch)
-    data = _training_set(f"{ws.settings.home}|{dataset.fingerprint}|{row.encoder}", ws, dataset.name, row.encoder)
+    data = embedded(dataset.name, row.encoder)
     fitted = _fitted(row.fingerprint, ws, row.name)
     key = f"{row.fingerprint}|{dumps(past.edits)}|{dataset.fingerprint}|{len(data)}"
     return Scene(
         ws, key, dataset, row, past, fitted, _edited(row.fingerprint, dumps(past.edits), fitted, past.edits), data
     )
+
+
+def embedded(dataset: str, encoder: str) -> "TrainingSet":
+    """All images of a data set as an encoder sees them; the one copy that all screens share.
+
+    Raises
+    ------
+    StoreError
+        If the data set is not embedded with this encoder.
+    """
+    ws = workspace()
+    return _training_set(f"{ws.settings.home}|{store.embedded_as(ws, dataset, encoder)}", ws, dataset, encoder)
 
 
 def need_concepts(scene: Scene) -> None:
@@ -135,8 +149,10 @@ def need_concepts(scene: Scene) -> None:
         st.stop()
 
 
-def outcome(scene: Scene, edits: "Sequence[Edit]") -> Outcome:
+def outcome(scene: Scene, edits: "Sequence[Edit]") -> "Outcome":
     """What the fitted model with these edits says of every image; for previews."""
+    from cbm.edits import dumps
+
     script = dumps(edits)
     images = f"{scene.dataset.fingerprint}|{len(scene.data)}"
     return _outcome(f"{scene.row.fingerprint}|{images}|{script}", edited(scene, edits), scene.data)
@@ -144,6 +160,8 @@ def outcome(scene: Scene, edits: "Sequence[Edit]") -> Outcome:
 
 def edited(scene: Scene, edits: "Sequence[Edit]") -> "ConceptModel":
     """The fitted model with these edits."""
+    from cbm.edits import dumps
+
     return _edited(scene.row.fingerprint, dumps(edits), scene.fitted, tuple(edits))
 
 
@@ -165,17 +183,23 @@ def _fitted(fingerprint: str, _ws: Workspace, name: str) -> "ConceptModel":
 
 
 @st.cache_resource(show_spinner=False, max_entries=64)
-def _edited(fingerprint: str, script: str, _fitted: "ConceptModel", _edits: tuple[Edit, ...]) -> "ConceptModel":
+def _edited(fingerprint: str, script: str, _fitted: "ConceptModel", _edits: "tuple[Edit, ...]") -> "ConceptModel":
+    from cbm.edits import apply
+
     return apply(_fitted, _edits)
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)
-def _outcome(key: str, _model: "ConceptModel", _data: "TrainingSet") -> Outcome:
+def _outcome(key: str, _model: "ConceptModel", _data: "TrainingSet") -> "Outcome":
+    from app import cases
+
     return cases.outcome(_model, _data)
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)
-def _ranges(key: str, _scene: Scene) -> Ranges:
+def _ranges(key: str, _scene: Scene) -> "Ranges":
+    from app import cases
+
     train = _scene.data.splits == "train"
     scores = _scene.outcome.scores
     return cases.ranges(scores[train] if train.any() else scores)

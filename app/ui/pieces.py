@@ -27,12 +27,19 @@ _PROBLEM, _NEWS = "pellucid_problem", "pellucid_news"
 
 def header(title: str, lead: str, *, command: str = "", python: str = "") -> None:
     """The top of a screen: its name, one sentence on what it is for, and what reproduces it."""
+    place = heading(title, lead)
+    if command or python:
+        with place:
+            reproduce(command, python)
+
+
+def heading(title: str, lead: str) -> "DeltaGenerator":
+    """The same without the last, for a screen that loads something first; the place where `reproduce` then goes."""
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         with st.container(width="stretch", gap=None):
             st.title(title, anchor=False)
             st.caption(lead)
-        if command or python:
-            reproduce(command, python)
+        return st.container(width="content")
 
 
 def reproduce(command: str, python: str) -> None:

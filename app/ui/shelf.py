@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import streamlit as st
 
-from app import cases, store
+from app import store
 from app.datasets import DatasetRow, ImageRow
 from app.ui.loaded import Scene, scene, workspace
 from app.ui.picks import pick_control, pick_panel
@@ -99,6 +98,10 @@ def find(row: DatasetRow, wanted: Wanted, page: int) -> tuple[list[ImageRow], in
 
 def decided(scene: Scene, wanted: Wanted) -> list[str]:
     """Ids of the images that the model decides rightly or wrongly and that pass the other filters."""
+    import numpy as np
+
+    from app import cases
+
     data = scene.data
     keep = np.zeros(len(data), dtype=bool)
     keep[cases.chosen(data, scene.outcome, split=wanted.split, class_=wanted.class_)] = True

@@ -9,7 +9,7 @@ import streamlit as st
 from app import store
 from app.glossary import CONTROLS, title_of_metric
 from app.models import ModelRow
-from app.ui.loaded import workspace
+from app.ui.loaded import embedded, workspace
 from app.ui.measured import estimates, figure
 from cbm.edits import dumps
 from cbm.errors import PellucidError
@@ -61,7 +61,7 @@ def contender(row: ModelRow, dataset: str, split: str) -> Contender:
 
 def images(one: Contender, dataset: str) -> "TrainingSet":
     """All images of the data set as the model's encoder sees them."""
-    return _images(f"{workspace().settings.home}|{dataset}|{one.row.encoder}", workspace(), dataset, one.row.encoder)
+    return embedded(dataset, one.row.encoder)
 
 
 def differing(found: Sequence[Contender], *, everything: bool) -> list[tuple[str, ...]]:
@@ -108,11 +108,6 @@ def corrected(one: Contender, dataset: str, policy: str, edge: float, steps: int
         return error.message
 
 
-@st.cache_resource(show_spinner=False, max_entries=4, ttl="1h")
-def _images(key: str, _ws: store.Workspace, dataset: str, encoder: str) -> "TrainingSet":
-    return store.training_set(_ws, dataset, encoder)
-
-
 @st.cache_resource(show_spinner="Measuring …", max_entries=32, ttl="1h")
 def _decided(
     key: str, _ws: store.Workspace, model: str, dataset: str, encoder: str, split: str
@@ -120,7 +115,7 @@ def _decided(
     from probes.metrics import evaluate
     from probes.tables import decide
 
-    data = _images(f"{_ws.settings.home}|{dataset}|{encoder}", _ws, dataset, encoder)
+    data = embedded(dataset, encoder)
     value = store.model(_ws, model)
     return value, decide(value, data, split), evaluate(value, data, split=split, controls=False)
 
