@@ -2,25 +2,32 @@
 
 A shard is one safetensors file, named after the images that it was planned for and written in one piece (temporary
 name, fsync, rename); it is never changed afterwards. So several workers can share a store without a lock, and reading
-maps the rows into memory instead of loading them.
+maps the rows into memory instead of loading them. Beside many shards lies an index of them (`cbm.embedding_index`),
+which anybody may write or delete: it says where to look, and what is found there is compared with what was asked for.
 """
 
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float16, Num, UInt8
+from jaxtyping import Bool, Float16, Int64, Num, UInt8
 
+from cbm.embedding_index import Index, as_bytes
 from cbm.encoders import Encoder
 from cbm.errors import StoreError
 from cbm.preprocessing import Preprocessing
+from cbm.tensor_files import mapped
 
 FORMAT = 1
+INDEX = "index.bin"
+WORTH_AN_INDEX = 64  # shards that are in no index yet
 
 
 @dataclass(frozen=True)
@@ -51,15 +58,6 @@ class Shard:
         return hashlib.sha256("\n".join((self.recipe, *self.planned)).encode()).hexdigest()[:32] + ".safetensors"
 
 
-@dataclass
-class _Index:
-    """What the shards of one contract hold, as far as they have been read."""
-
-    shards: set[str] = field(default_factory=set)
-    places: dict[str, tuple[str, int]] = field(default_factory=dict)  # content hash to shard and row
-    skipped: dict[str, str] = field(default_factory=dict)
-
-
 class EmbeddingStore:
     """Embeddings of any number of encoders and images below one folder.
 
@@ -71,10 +69,16 @@ class EmbeddingStore:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
-        self._indexes: dict[str, _Index] = {}
+        self._indexes: dict[str, Index] = {}
 
     def register(self, encoder: Encoder) -> None:
-        """Note an encoder's id and preprocessing beside its embeddings."""
+        """Note an encoder's id and preprocessing beside its embeddings.
+
+        Raises
+        ------
+        StoreError
+            If embeddings of another format are there.
+        """
         manifest = {
             "format": FORMAT,
             "encoder_id": encoder.id,
@@ -84,7 +88,9 @@ class EmbeddingStore:
             "dtype": "float16",
         }
         path = self._folder(encoder.contract) / "manifest.json"
-        if not path.exists():
+        if path.exists():
+            self._manifest(encoder.contract)
+        else:
             _write(path, json.dumps(manifest, indent=1).encode())
 
     def preprocessing(self, contract: str) -> Preprocessing:
@@ -100,14 +106,21 @@ class EmbeddingStore:
         """Add a shard; writing the same one twice changes nothing."""
         _write(self._folder(contract) / shard.name, _to_bytes(shard))
 
+    def has(self, contract: str, hashes: Sequence[str]) -> Bool[np.ndarray, " n"]:
+        """For each of these images, whether it has an embedding."""
+        return self._index(contract).find(hashes)[0] >= 0
+
     def present(self, contract: str) -> set[str]:
-        """Content hashes of the images that have an embedding."""
-        return set(self._index(contract).places)
+        """Content hashes of the images that have an embedding; `has` costs less where they are many."""
+        return {row.tobytes().hex() for row in self._index(contract).hashes}
 
     def skipped(self, contract: str) -> dict[str, str]:
         """Content hash to the reason, for images that were tried and have no embedding."""
         index = self._index(contract)
-        return {image: reason for image, reason in index.skipped.items() if image not in index.places}
+        images = list(index.skipped)
+        return {
+            image: index.skipped[image] for image, row in zip(images, index.find(images)[1], strict=True) if row < 0
+        }
 
     def matrix(
         self, contract: str, hashes: Sequence[str], *, dtype: type[np.float32 | np.float16] = np.float32
@@ -119,8 +132,8 @@ class EmbeddingStore:
         StoreError
             If one of them has no embedding.
         """
-        places, dim = self._found(contract, hashes)
-        return self._gathered(contract, places, dim, dtype)
+        found = self._found(contract, hashes)
+        return self._gathered(contract, hashes, *found, dtype)
 
     def blocks(
         self, contract: str, hashes: Sequence[str], rows: int, *, dtype: type[np.float32 | np.float16] = np.float32
@@ -132,30 +145,37 @@ class EmbeddingStore:
         StoreError
             If one of them has no embedding; before the first block.
         """
-        places, dim = self._found(contract, hashes)
-        for start in range(0, len(places), rows):
-            yield self._gathered(contract, places[start : start + rows], dim, dtype)
+        shards, places = self._found(contract, hashes)
+        for start in range(0, len(hashes), rows):
+            part = slice(start, start + rows)
+            yield self._gathered(contract, hashes[part], shards[part], places[part], dtype)
 
-    def _found(self, contract: str, hashes: Sequence[str]) -> tuple[list[tuple[str, int]], int]:
-        """The shard and row of each image, and the number of dimensions."""
-        places = self._index(contract).places
-        missing = [image for image in hashes if image not in places]
+    def _found(self, contract: str, hashes: Sequence[str]) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+        """The shard, by number, and the row of each image."""
+        shards, rows = self._index(contract).find(hashes)
+        missing = int((shards < 0).sum())
         if missing:
-            raise StoreError(
-                f"{len(missing)} of {len(hashes)} images are not embedded", hint="embed the data set again"
-            )
-        return [places[image] for image in hashes], self._manifest(contract)["dim"]
+            raise StoreError(f"{missing} of {len(hashes)} images are not embedded", hint="embed the data set again")
+        return shards, rows
 
     def _gathered(
-        self, contract: str, places: Sequence[tuple[str, int]], dim: int, dtype: type[np.float32 | np.float16]
-    ) -> Num[np.ndarray, "m d"]:
-        result = np.empty((len(places), dim), dtype)
-        wanted: dict[str, list[int]] = {}
-        for position, (name, _) in enumerate(places):
-            wanted.setdefault(name, []).append(position)
-        for name, positions in wanted.items():
-            rows = [places[position][1] for position in positions]
-            result[positions] = _Reader(self._folder(contract) / name).rows()[rows]
+        self,
+        contract: str,
+        hashes: Sequence[str],
+        shards: Int64[np.ndarray, " n"],
+        rows: Int64[np.ndarray, " n"],
+        dtype: type[np.float32 | np.float16],
+    ) -> Num[np.ndarray, "n d"]:
+        names = self._indexes[contract].shards
+        result = np.empty((len(hashes), self._manifest(contract)["dim"]), dtype)
+        order = np.argsort(shards, kind="stable")
+        for positions in np.split(order, np.flatnonzero(np.diff(shards[order])) + 1) if len(order) else ():
+            shard = _Reader(self._folder(contract) / names[shards[positions[0]]])
+            wanted = rows[positions]
+            if not np.array_equal(shard.hashes[wanted], as_bytes([hashes[i] for i in positions])):
+                index = self._folder(contract) / INDEX
+                raise StoreError(f"{index} does not fit {shard.path.name}", hint=f"delete {index}; it is made again")
+            result[_run(positions)] = shard.rows[_run(wanted)]
         return result
 
     def _folder(self, contract: str) -> Path:
@@ -170,58 +190,81 @@ class EmbeddingStore:
             raise StoreError(f"{path} has format {manifest['format']}, this version reads {FORMAT}")
         return manifest
 
-    def _index(self, contract: str) -> _Index:
+    def _index(self, contract: str) -> Index:
         """The index, after reading the shards that have come since (from this process or another)."""
-        index = self._indexes.setdefault(contract, _Index())
-        for path in sorted(self._folder(contract).glob("*.safetensors")):
-            if path.name not in index.shards:
-                reader = _Reader(path)
-                index.places |= {image: (path.name, row) for row, image in enumerate(reader.hashes())}
-                index.skipped |= reader.skipped
-                index.shards.add(path.name)
+        folder = self._folder(contract)
+        names = frozenset(name for name in _names(folder) if name.endswith(".safetensors"))
+        index = self._indexes.get(contract)
+        if index is None:
+            index = Index.read(folder / INDEX)
+        known = set(index.shards)
+        if known != names:
+            new = sorted(names - known)
+            readers = (_Reader(folder / name) for name in new)
+            index = index.only(names).plus(
+                (reader.path.name, reader.hashes.copy(), reader.skipped) for reader in readers
+            )
+            if len(new) >= WORTH_AN_INDEX:
+                with suppress(OSError):  # a store that can only be read is as good
+                    _write(folder / INDEX, index.to_bytes())
+        self._indexes[contract] = index
         return index
 
 
 class _Reader:
-    """One shard file; reads its header at once and its rows through a memory map."""
+    """One shard file, mapped into memory.
+
+    Attributes
+    ----------
+    hashes, rows
+        Content hashes `[m 32]` and embeddings `[m d]`.
+    skipped
+        Content hash to the reason, for the images that have no row.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length))
-        self.start = 8 + length
-        self.tensors = header
-        self.skipped: dict[str, str] = json.loads(header["__metadata__"]["shard"])["skipped"]
-        if path.stat().st_size < self.start + max(self.tensors[name]["data_offsets"][1] for name in ("hashes", "rows")):
-            raise StoreError(f"{path} is cut short", hint="delete this file and embed the data set again")
+        try:
+            tensors, metadata = mapped(path)
+        except ValueError as error:
+            raise StoreError(
+                f"{path} is cut short or damaged", hint="delete this file and embed the data set again"
+            ) from error
+        self.hashes: UInt8[np.ndarray, "m 32"] = tensors["hashes"]
+        self.rows: Float16[np.ndarray, "m d"] = tensors["rows"]
+        self.skipped: dict[str, str] = json.loads(metadata["shard"])["skipped"]
 
-    def hashes(self) -> list[str]:
-        return [row.tobytes().hex() for row in self._map("hashes", np.uint8)]
 
-    def rows(self) -> Float16[np.ndarray, "m d"]:
-        return self._map("rows", np.float16)
+def _run(positions: Int64[np.ndarray, " m"]) -> slice | Int64[np.ndarray, " m"]:
+    """The same positions as a slice where they follow one another, so that nothing is copied on the way."""
+    first, last = int(positions[0]), int(positions[-1])
+    follow = last - first == len(positions) - 1 and bool((np.diff(positions) == 1).all())
+    return slice(first, last + 1) if follow else positions
 
-    def _map(self, name: str, dtype: type) -> Num[np.ndarray, "m d"]:
-        shape = tuple(self.tensors[name]["shape"])
-        if 0 in shape:
-            return np.empty(shape, dtype)
-        return np.memmap(self.path, dtype, "r", self.start + self.tensors[name]["data_offsets"][0], shape)
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
 
 
 def _to_bytes(shard: Shard) -> bytes:
     from safetensors.numpy import save
 
-    hashes: UInt8[np.ndarray, "m 32"] = np.frombuffer(bytes.fromhex("".join(shard.hashes)), np.uint8).reshape(-1, 32)
     about = {"format": FORMAT, "recipe": shard.recipe, "skipped": dict(shard.skipped)}
     # one metadata key only: the order of several is not the same in every run
-    return save({"rows": shard.rows, "hashes": hashes}, metadata={"shard": json.dumps(about, sort_keys=True)})
+    return save(
+        {"rows": shard.rows, "hashes": as_bytes(shard.hashes)}, metadata={"shard": json.dumps(about, sort_keys=True)}
+    )
 
 
 def _write(path: Path, content: bytes) -> None:
     """Write a file so that it is either there in full or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = path.with_name(
+        f".{path.name}.{secrets.token_hex(4)}.partial"
+    )  # on several hosts processes are namesakes
     with temporary.open("wb") as file:
         file.write(content)
         file.flush()

@@ -127,8 +127,9 @@ def embed_images(
         Which share of the shards is done here, and counted; the shards are the same for any number of shares.
     """
     store.register(encoder)
-    present, failed = store.present(encoder.contract), store.skipped(encoder.contract)
     every = list(dict.fromkeys(dataset.hashes))
+    failed = store.skipped(encoder.contract)
+    present = {image for image, here in zip(every, store.has(encoder.contract, every), strict=True) if here}
     starts = range(0, len(every), shard_size)
     pieces = [every[starts[i] : starts[i] + shard_size] for i in group.share(len(starts))]
     wanted = {image for piece in pieces for image in piece}
@@ -145,8 +146,8 @@ def embed_images(
         for shard in shards:
             if shard.hashes or not failed.keys() >= set(shard.planned):  # a second failure is no news
                 store.write(encoder.contract, shard)
-    here = store.present(encoder.contract)
-    computed, reused = sum(image in here for image, _ in todo), sum(image in present for image in wanted)
+    computed = int(store.has(encoder.contract, [image for image, _ in todo]).sum())
+    reused = sum(image in present for image in wanted)
     return Embedded(computed, reused, _skipped(dataset, store, encoder.contract, wanted))
 
 
@@ -273,8 +274,7 @@ def stored_training_set(
     DataError
         If no image of the data set has an embedding.
     """
-    here = store.present(contract)
-    keep = np.array([image in here for image in dataset.hashes], dtype=bool)
+    keep = store.has(contract, dataset.hashes)
     if not keep.any():
         raise DataError(
             f"none of the {len(keep)} images of {dataset.name} could be read",

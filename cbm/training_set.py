@@ -97,17 +97,24 @@ class TrainingSet:
         return len(self.x)
 
     def where(self, keep: np.ndarray) -> "TrainingSet":
-        """The images for which the mask `[n]` is true, or the positions listed, in that order."""
-        positions = np.flatnonzero(keep) if keep.dtype == bool else keep
-        index = torch.as_tensor(positions, dtype=torch.long)
+        """The images for which the mask `[n]` is true, or the positions listed, in that order.
+
+        Images that follow one another are not copied: the result looks at the same memory.
+        """
+        at = np.flatnonzero(keep) if keep.dtype == bool else keep
+        if len(at) and at[-1] - at[0] == len(at) - 1 and bool((np.diff(at) == 1).all()):
+            run: slice | np.ndarray = slice(int(at[0]), int(at[-1]) + 1)
+        else:
+            run = at
+        index = run if isinstance(run, slice) else torch.as_tensor(run, dtype=torch.long)
         return replace(
             self,
             x=self.x[index],
             labels=self.labels[index],
-            splits=self.splits[positions],
-            ids=tuple(self.ids[i] for i in positions),
+            splits=self.splits[run],
+            ids=_picked(self.ids, run),
             concept_labels=None if self.concept_labels is None else self.concept_labels[index],
-            groups=None if self.groups is None else tuple(self.groups[i] for i in positions),
+            groups=None if self.groups is None else _picked(self.groups, run),
             concept_x=None if self.concept_x is None else self.concept_x[index],
         )
 
@@ -128,7 +135,11 @@ class TrainingSet:
     def split_names(self) -> tuple[str, ...]:
         """Names of the splits that have images: train, val, test first, others after them."""
         order = {"train": 0, "val": 1, "test": 2}
-        return tuple(sorted({str(s) for s in self.splits}, key=lambda s: (order.get(s, 3), s)))
+        return tuple(sorted(set(self.splits.tolist()), key=lambda s: (order.get(s, 3), s)))
+
+
+def _picked(values: tuple[str, ...], at: slice | np.ndarray) -> tuple[str, ...]:
+    return values[at] if isinstance(at, slice) else tuple(values[i] for i in at)
 
 
 def fitting_split(data: TrainingSet) -> TrainingSet:

@@ -91,3 +91,16 @@ def test_an_empty_selection_is_still_a_training_set():
 
     assert len(empty) == 0
     assert replace(empty).split_names == ()
+
+
+@pytest.mark.parametrize("keep", [[2, 3, 4], [2, 4], [4, 3], [1, 1], [3]])
+def test_positions_are_taken_in_their_order_and_neighbours_without_a_copy(keep):
+    data = small()
+
+    part = data.where(np.array(keep))
+
+    assert part.ids == tuple(data.ids[i] for i in keep)
+    assert torch.equal(part.x, data.x[keep])
+    assert part.labels.tolist() == [int(data.labels[i]) for i in keep]
+    shared = part.x.untyped_storage().data_ptr() == data.x.untyped_storage().data_ptr()
+    assert shared == (keep in ([2, 3, 4], [3]))
