@@ -13,7 +13,7 @@ from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from cbm.clip import contract_of, made_ready, unit_embeddings
+from cbm.clip import Engine, contract_of, made_ready, unit_embeddings, unit_rows
 from cbm.errors import EncoderError
 from cbm.preprocessing import Preprocessing
 
@@ -48,14 +48,15 @@ class BackboneEncoder:
         What `load_encoder` was given.
     visual
         A `Backbone` in evaluation mode, on any device.
-    preprocessing, contract
-        See `cbm.encoders`.
+    preprocessing, contract, engine
+        As of `cbm.clip.ClipEncoder`.
     """
 
     id: str
     visual: nn.Module = field(repr=False)
     preprocessing: Preprocessing
     contract: str
+    engine: Engine | None = field(default=None, repr=False)
 
     @cached_property
     def dim(self) -> int:
@@ -68,6 +69,8 @@ class BackboneEncoder:
 
     def encode_pixels(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
         """Embeddings of pixels that `preprocessing` made."""
+        if self.engine is not None:
+            return unit_rows(self.engine(pixels))
         return unit_embeddings(self.visual, self.visual, pixels)
 
 

@@ -2,39 +2,37 @@
 
 The work is cut into shards of some hundred images. A shard is computed in fixed batches and written in one piece, so a
 run that is killed loses at most one shard, and continuing it arrives at the same bytes as never having stopped.
+
+What decides the bytes of a shard: its images, the encoder, how many of them it sees at once and with how many threads (both
+change the order of sums, and so the last bit), and the processor. Not how many threads decode.
 """
 
-import hashlib
 import logging
 import tempfile
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from time import monotonic
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from PIL.Image import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from cbm.data import ImageDataset
+from cbm.decoding import DECODERS, Frame, decoding, one_ahead
 from cbm.embedding_store import EmbeddingStore, Shard
 from cbm.encoders import Encoder, TextEncoder
 from cbm.errors import DataError, EncoderError
-from cbm.images import open_image
-from cbm.preprocessing import Preprocessing
+from cbm.pace import Pace
 from cbm.process_group import ALONE, Group
 from cbm.progress import OnProgress, silent
 from cbm.training_set import TrainingSet
 
 __all__ = ["Embedded", "EmbeddingStore", "Skipped", "embed", "embed_images", "encode_image", "stored_training_set"]
 
-DECODERS = 4
 SHARD_SIZE = 256
 
 log = logging.getLogger(__name__)
@@ -114,15 +112,22 @@ def embed_images(
     *,
     batch_size: int = 32,
     shard_size: int = SHARD_SIZE,
+    threads: int = 0,
+    decoders: int = DECODERS,
     group: Group = ALONE,
     on_progress: OnProgress = silent,
 ) -> Embedded:
     """Make sure that the store has every image of the data set; parameters as in `embed`.
 
-    Images that could not be read in an earlier run are tried again, after the new ones.
+    Images that could not be read in an earlier run are tried again, after the new ones. Batches that do not fit into memory
+    are halved until they do.
 
     Parameters
     ----------
+    threads
+        That compute; 0 for as many as torch has.
+    decoders
+        Threads that decode.
     group
         Which share of the shards is done here, and counted; the shards are the same for any number of shares.
     """
@@ -138,15 +143,14 @@ def embed_images(
     again = [[image for image in piece if image in failed] for piece in missing]
     plan = [piece for piece in (*fresh, *again) if piece]
 
-    pace = _Pace(sum(len(planned) for planned in plan), on_progress)
     paths = _paths(dataset)
-    todo = [(image, paths[image]) for planned in plan for image in planned]
-    with _decoding(todo, encoder.preprocessing, ahead=2 * batch_size) as frames:
-        shards = (_compute(planned, frames, encoder, batch_size, pace) for planned in plan)
-        for shard in shards:
+    pace = Pace(sum(len(planned) for planned in plan), on_progress)
+    with computing_threads(threads):
+        for shard in _shards(plan, paths, encoder, batch_size, decoders, pace):
             if shard.hashes or not failed.keys() >= set(shard.planned):  # a second failure is no news
                 store.write(encoder.contract, shard)
-    computed = int(store.has(encoder.contract, [image for image, _ in todo]).sum())
+    todo = [image for planned in plan for image in planned]
+    computed = int(store.has(encoder.contract, todo).sum())
     reused = sum(image in present for image in wanted)
     return Embedded(computed, reused, _skipped(dataset, store, encoder.contract, wanted))
 
@@ -159,28 +163,98 @@ def encode_image(encoder: Encoder, image: Image | Path | str) -> Float[Tensor, "
     DataError
         If the file cannot be read.
     """
-    picture = open_image(Path(image)) if isinstance(image, Path | str) else image
+    picture = encoder.preprocessing.read(Path(image)) if isinstance(image, Path | str) else image
     return encoder.encode_images([picture])[0]
 
 
-Frame = Float[np.ndarray, "3 h w"] | str  # pixels ready for the encoder, or why there are none
+@dataclass(frozen=True)
+class _Batch:
+    """Images that the encoder sees at once: those that were to be, why some are not, and the pixels of the others."""
+
+    planned: Sequence[str]
+    skipped: dict[str, str]
+    pixels: Float[Tensor, "n 3 h w"] | None
 
 
-def _compute(
-    planned: Sequence[str], frames: Iterator[Frame], encoder: Encoder, batch_size: int, pace: "_Pace"
-) -> Shard:
-    """Embed the planned images; `frames` yields them in the same order."""
-    rows: list[np.ndarray] = [np.empty((0, encoder.dim), np.float16)]
-    skipped: dict[str, str] = {}
-    for start in range(0, len(planned), batch_size):
-        batch = dict(zip(planned[start : start + batch_size], islice(frames, batch_size), strict=False))
-        skipped |= {image: frame for image, frame in batch.items() if isinstance(frame, str)}
-        pixels = [torch.from_numpy(frame) for frame in batch.values() if not isinstance(frame, str)]
-        if pixels:
-            rows.append(_half(encoder.encode_pixels(torch.stack(pixels)), encoder.id))
-        pace.step(len(batch))
-    hashes = tuple(image for image in planned if image not in skipped)
-    return Shard(tuple(planned), hashes, np.concatenate(rows), skipped, recipe=f"batches of {batch_size}")
+def _shards(
+    plan: Sequence[Sequence[str]], paths: dict[str, Path], encoder: Encoder, size: int, decoders: int, pace: Pace
+) -> Iterator[Shard]:
+    """Each planned list of images as a shard, in batches of this size, or of half of it from where memory ran out."""
+    done = 0
+    while done < len(plan):
+        try:
+            for shard in _shards_of(plan[done:], paths, encoder, size, decoders, pace):
+                yield shard
+                done += 1
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            if size == 1:
+                raise EncoderError(
+                    f"one image at once is too much memory for {encoder.id}", hint="try --device cpu"
+                ) from error
+            size //= 2
+            log.warning("out of memory: going on with batches of %d", size)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _shards_of(
+    plan: Sequence[Sequence[str]], paths: dict[str, Path], encoder: Encoder, size: int, decoders: int, pace: Pace
+) -> Iterator[Shard]:
+    finished = pace.total - sum(map(len, plan))
+    todo = [(image, paths[image]) for planned in plan for image in planned]
+    with (
+        decoding(todo, encoder.preprocessing, ahead=2 * size, decoders=decoders) as frames,
+        one_ahead(_batches(plan, frames, size, pinned=_on_cuda(encoder))) as batches,
+    ):
+        for planned in plan:
+            rows: list[np.ndarray] = [np.empty((0, encoder.dim), np.float16)]
+            skipped: dict[str, str] = {}
+            for batch in islice(batches, -(-len(planned) // size)):
+                if batch.pixels is not None:
+                    rows.append(_half(encoder.encode_pixels(batch.pixels), encoder.id))
+                skipped |= batch.skipped
+                finished += len(batch.planned)
+                pace.at(finished)
+            hashes = tuple(image for image in planned if image not in skipped)
+            recipe = f"batches of {size}, {torch.get_num_threads()} threads"
+            yield Shard(tuple(planned), hashes, np.concatenate(rows), skipped, recipe)
+
+
+def _batches(
+    plan: Sequence[Sequence[str]], frames: Iterator[Frame], size: int, *, pinned: bool = False
+) -> Iterator[_Batch]:
+    """`frames` yields the images of the plan in its order; no batch spans two shards."""
+    for planned in plan:
+        for start in range(0, len(planned), size):
+            batch = dict(zip(planned[start : start + size], islice(frames, size), strict=False))
+            skipped = {image: frame for image, frame in batch.items() if isinstance(frame, str)}
+            pixels = [torch.from_numpy(frame) for frame in batch.values() if not isinstance(frame, str)]
+            stacked = torch.stack(pixels) if pixels else None
+            yield _Batch(tuple(batch), skipped, stacked.pin_memory() if stacked is not None and pinned else stacked)
+
+
+@contextmanager
+def computing_threads(threads: int) -> Iterator[None]:
+    """Within it torch computes with so many threads; 0 changes nothing."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _on_cuda(encoder: Encoder) -> bool:
+    visual = getattr(encoder, "visual", None)
+    return isinstance(visual, nn.Module) and any(weights.is_cuda for weights in visual.parameters())
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(
+        words in str(error) for words in ("MPS backend out of memory", "not enough memory")
+    )
 
 
 def _half(embedding: Float[Tensor, "n d"], encoder: str) -> np.ndarray:
@@ -188,56 +262,6 @@ def _half(embedding: Float[Tensor, "n d"], encoder: str) -> np.ndarray:
     if not bool(torch.isfinite(half).all()):
         raise EncoderError(f"{encoder} made an embedding that is not finite", hint="load it with precision fp32")
     return half.numpy()
-
-
-@contextmanager
-def _decoding(
-    todo: Sequence[tuple[str, Path]], preprocessing: Preprocessing, *, ahead: int
-) -> Iterator[Iterator[Frame]]:
-    """The images of `todo` in their order, decoded by threads that are at most `ahead` images in front."""
-    pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
-    waiting: deque[Future[Frame]] = deque()
-    rest = iter(todo)
-
-    def frames() -> Iterator[Frame]:
-        waiting.extend(pool.submit(_frame, *item, preprocessing) for item in islice(rest, ahead))
-        while waiting:
-            yield waiting.popleft().result()
-            waiting.extend(pool.submit(_frame, *item, preprocessing) for item in islice(rest, 1))
-
-    try:
-        yield frames()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _frame(image: str, path: Path, preprocessing: Preprocessing) -> Frame:
-    """Pixels of one image file, or why they cannot be had; a broken file must not stop the others."""
-    try:
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        if content != image:
-            return "the file has changed since it was imported"
-        return preprocessing(open_image(path))
-    except (DataError, OSError) as error:
-        return str(error)
-
-
-class _Pace:
-    """Turns steps into sentences about how fast it goes and how long it will take."""
-
-    def __init__(self, total: int, on_progress: OnProgress) -> None:
-        self.total, self.done, self.on_progress, self.start = total, 0, on_progress, monotonic()
-        on_progress(0.0 if total else 1.0, f"{total} images to embed" if total else "all images are embedded already")
-
-    def step(self, images: int) -> None:
-        self.done += images
-        speed = self.done / max(monotonic() - self.start, 1e-9)
-        left = (self.total - self.done) / speed
-        self.on_progress(
-            self.done / self.total,
-            f"embedded {self.done:,} of {self.total:,} images, {speed:.3g} images/s, {left:.0f} s left",
-        )
 
 
 def _paths(dataset: ImageDataset) -> dict[str, Path]:

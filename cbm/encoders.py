@@ -6,17 +6,18 @@ preprocessing. Embeddings, concept banks and models carry the contract, so that 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor
 
+from cbm.encoder_ids import EncoderId
 from cbm.errors import EncoderError, unknown
+from cbm.preprocessing import Precision as Precision
 from cbm.preprocessing import Preprocessing
-
-Precision = Literal["fp32", "bf16"]
 
 
 @runtime_checkable
@@ -66,7 +67,12 @@ class EncoderInfo:
 
 
 def load_encoder(
-    name: str, *, device: str = "cpu", precision: Precision = "fp32", allow_download: bool = False
+    name: str,
+    *,
+    device: str = "cpu",
+    precision: Precision | None = None,
+    allow_download: bool = False,
+    keep: Path | None = None,
 ) -> Encoder:
     """The encoder with this id; a `TextEncoder` where `reads_text` says so.
 
@@ -77,14 +83,17 @@ def load_encoder(
         `open_clip:hf-hub:ORG/NAME`, `open_clip:local-dir:PATH`; `hf:ORG/NAME[@REVISION]` or `hf:PATH` for CLIP and
         SigLIP of transformers; and the backbones, which read no text: `builtin:photo-levels`,
         `torchvision:NAME[/WEIGHTS]`, `torchvision:NAME@FILE`, `timm:NAME`, `timm:hf-hub:ORG/NAME`,
-        `timm:local-dir:PATH`.
+        `timm:local-dir:PATH`. Any of them may end in `:bf16` or `:int8`, and in `:fast-decode`.
     device
         `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`.
     precision
-        `"bf16"` halves the time on processors and devices that have it; embeddings change in the third digit, so
-        it is part of the contract.
+        Instead of the one in the name. `"bf16"` is several times faster on processors and devices that multiply in it;
+        `"int8"` needs onnxruntime and runs on the processor. Embeddings change in the third digit, so it is part of the
+        contract and of the encoder's id.
     allow_download
         Whether missing weights may be fetched.
+    keep
+        A folder where the 8-bit tower is kept for the next time; making it takes some seconds.
 
     Raises
     ------
@@ -93,11 +102,33 @@ def load_encoder(
     EncoderError
         If its files are not here, or cannot be used.
     """
-    prefix, colon, rest = name.partition(":")
+    id = EncoderId.parse(name)
+    if precision is not None:
+        id = replace(id, precision=precision)
+    prefix, colon, rest = id.plain.partition(":")
     loaders = _loaders()
     if not colon or prefix not in loaders:
         raise unknown("encoder", name, [f"{known}:..." for known in loaders] + [info.id for info in list_encoders()])
-    return loaders[prefix](rest, device, precision, allow_download)
+    weights: Precision = "bf16" if id.precision == "bf16" else "fp32"
+    return as_named(loaders[prefix](rest, device, weights, allow_download), id, keep=keep)
+
+
+def as_named(encoder: Encoder, id: EncoderId, *, keep: Path | None = None) -> Encoder:
+    """An encoder that was loaded by its plain id in fp32 or bf16, with everything else that its id says.
+
+    Raises
+    ------
+    EncoderError
+        If its image tower cannot be computed in this precision.
+    """
+    from cbm.int8_tower import in_8_bits
+    from cbm.variants import with_fast_decode, with_id
+
+    if id.precision == "int8":
+        encoder = in_8_bits(encoder, keep=keep)
+    if id.fast_decode:
+        encoder = with_fast_decode(encoder)
+    return encoder if str(id) == id.plain else with_id(encoder, str(id))
 
 
 def list_encoders(pattern: str = "") -> tuple[EncoderInfo, ...]:
@@ -130,12 +161,12 @@ def is_backbone(encoder_id: str) -> bool:
 
     Examples
     --------
-    >>> is_backbone("timm:resnet18.a1_in1k"), is_backbone("builtin:photo-levels"), is_backbone("builtin:demo")
+    >>> is_backbone("timm:resnet18.a1_in1k"), is_backbone("builtin:photo-levels:bf16"), is_backbone("builtin:demo")
     (True, True, False)
     """
     from cbm import builtin
 
-    prefix, _, rest = encoder_id.partition(":")
+    prefix, _, rest = EncoderId.parse(encoder_id).plain.partition(":")
     return prefix in ("torchvision", "timm") or (prefix == "builtin" and not builtin.reads_text(rest))
 
 
@@ -149,7 +180,7 @@ def limits_of_text(encoder_id: str) -> str:
     """
     from cbm import builtin
 
-    prefix, _, rest = encoder_id.partition(":")
+    prefix, _, rest = EncoderId.parse(encoder_id).plain.partition(":")
     return builtin.limits_of_text(rest) if prefix == "builtin" else ""
 
 

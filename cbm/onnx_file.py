@@ -133,7 +133,7 @@ def _export(network: _Decision, zeros: Float[Tensor, "..."], name: str, path: Pa
     except ImportError as error:
         raise ModelError("ONNX files need the extra packages", hint="pip install 'pellucid[onnx]'") from error
     try:
-        with _quiet():
+        with quietly():
             program: Any = torch.onnx.export(
                 network,
                 (zeros,),
@@ -161,7 +161,7 @@ def _impossible(network: _Decision) -> ModelError:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without the exporter's advice to its own authors."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
