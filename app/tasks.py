@@ -44,7 +44,10 @@ def import_dataset(ws: Workspace, params: Mapping[str, Any], on_progress: OnProg
     if is_archive(path) and not copy:
         raise UsageError(f"{path.name!r} is an archive", hint="an archive can only be copied, not referenced")
     layout, options = params.get("layout", "auto"), params.get("options") or {}
-    with listed(path, layout, options=options, on_progress=part(on_progress, 0.0, 0.3)) as listing:
+    ready = part(on_progress, 0.0, 0.3)
+    with listed(path, layout, options=options, within=_room(ws), on_progress=ready) as listing:
+        if not copy and any(row.file for row in listing.rows):
+            raise UsageError(f"the pictures of {path.name!r} are no files of their own", hint="they can only be copied")
         dataset, report = dataset_of(
             listing, params["name"], skip_bad=params.get("skip_bad", False), on_progress=part(on_progress, 0.3, 0.6)
         )
@@ -54,6 +57,13 @@ def import_dataset(ws: Workspace, params: Mapping[str, Any], on_progress: OnProg
     if copy:
         forget(ws, path)
     return {"dataset": dataset.name, **report.to_json()}
+
+
+def _room(ws: Workspace) -> Path:
+    """Where data sets are unpacked: on the workspace's disk, as the system's own place may be small."""
+    folder = ws.folder("uploads")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def embed_dataset(

@@ -3,13 +3,14 @@
 Whatever has to be unpacked or written first lies in a temporary folder until the block ends.
 """
 
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from cbm.archives import opened
 from cbm.layouts import list_images
-from cbm.progress import OnProgress, silent
+from cbm.progress import OnProgress, part, silent
 from cbm.rows import Listing
 
 
@@ -37,5 +38,9 @@ def listed(
     DataError, UnknownName, UsageError
         As `cbm.archives.unpack` and `list_images`.
     """
-    with opened(path, within=within, on_progress=on_progress) as inside:
-        yield list_images(inside, layout, root=root, options=options)
+    with (
+        opened(path, within=within, on_progress=part(on_progress, 0.0, 0.5)) as inside,
+        tempfile.TemporaryDirectory(prefix="pellucid-pictures-", dir=within) as made,
+    ):
+        written = part(on_progress, 0.5, 1.0)
+        yield list_images(inside, layout, root=root, options=options, into=Path(made), on_progress=written)

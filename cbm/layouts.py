@@ -10,19 +10,29 @@ from pathlib import Path, PurePosixPath
 
 from cbm.errors import DataError, UsageError, unknown
 from cbm.folders import files_below, is_hidden
+from cbm.hf_shards import tables_in
+from cbm.hf_tables import list_tables
 from cbm.images import SUFFIXES
 from cbm.manifests import NAMES, list_manifest, read_records
+from cbm.progress import OnProgress, silent
 from cbm.published import MODULES, list_published, recognised
 from cbm.rows import MAX_NAME, Listing, Problem, Row, Source, clean_name, is_known_split, name_fault, split_name
 
 GENERAL = ("folder", "manifest", "hf")
 LAYOUTS = ("auto", *GENERAL, *MODULES)
+COPIED = "import it with a copy: `pellucid data import` without --reference, or cbm.importing.import_dataset"
 KINDS = ("csv", "parquet", "jsonl")
 _OTHER_PICTURES = {".gif", ".svg", ".heic", ".heif", ".avif", ".jp2", ".ico", ".psd", ".dcm", ".raw", ".tga"}
 
 
 def list_images(
-    path: Path, layout: str = "auto", *, root: Path | None = None, options: Mapping[str, object] | None = None
+    path: Path,
+    layout: str = "auto",
+    *,
+    root: Path | None = None,
+    options: Mapping[str, object] | None = None,
+    into: Path | None = None,
+    on_progress: OnProgress = silent,
 ) -> Listing:
     """Read the rows of a data set.
 
@@ -32,12 +42,14 @@ def list_images(
         A folder, or a manifest file.
     layout
         `auto` takes a file as a manifest; a folder with `manifest.*` as `manifest`, one that has the telltale file of a
-        published data set as that, one with `metadata.*` as `hf`, one with a single CSV or Parquet file that lists
-        images as `manifest`, and every other folder as class folders.
+        published data set as that, one with `metadata.*` or with tables of pictures as `hf`, one with a single CSV or
+        Parquet file that lists images as `manifest`, and every other folder as class folders.
     root
         The folder that a manifest's paths are relative to and may not leave; the manifest's own by default.
     options
-        How a published data set is read, `label` for example; see `cbm.published`.
+        How a published data set or tables are read, `label` for example; see `cbm.published` and `cbm.hf_tables`.
+    into
+        A folder for pictures that are no files yet; without it, data sets that have such are refused.
 
     Raises
     ------
@@ -50,36 +62,49 @@ def list_images(
         raise unknown("layout", layout, LAYOUTS)
     if not path.exists():
         raise DataError(f"there is no file or folder {str(path)!r}", hint="check the path")
-    known = _published_name(path, layout)
-    if known:
-        return list_published(known, path, options or {})
+    used = _recognised(path) if layout == "auto" else layout
+    if path.is_file() and used not in {"manifest", "hf"}:
+        what = "a folder of class folders" if used == "folder" else f"the folder of {used}"
+        raise DataError(f"{path.name!r} is a file, not {what}", hint="use the layout 'auto', or give the folder")
+    if used in MODULES:
+        return list_published(used, path, options or {})
+    tables = tables_in(path) if used == "hf" and path.is_dir() and not any(_metadata_files(unwrapped(path))) else None
+    if tables is not None:
+        if into is None:
+            raise DataError(f"the pictures of {path.name!r} are inside tables", hint=COPIED)
+        return list_tables(tables, into, options or {}, on_progress=on_progress)
     if options:
         raise UsageError(
             f"there is no option {next(iter(options))!r} for this layout", hint="pellucid data layouts lists them"
         )
-    listing, used = _general(path, layout, root)
-    return replace(listing, source=Source(used))
+    return replace(_general(path, used, root), source=Source(used))
 
 
-def _published_name(path: Path, layout: str) -> str:
-    if layout in MODULES and path.is_file():
-        raise DataError(f"{path.name!r} is a file, not the folder of {layout}", hint="give the folder")
-    if layout != "auto" or path.is_file() or _named_manifest(unwrapped(path)):
-        return layout if layout in MODULES else ""
-    found = recognised(path)
-    return found.name if found else ""
-
-
-def _general(path: Path, layout: str, root: Path | None) -> tuple[Listing, str]:
+def _recognised(path: Path) -> str:
+    """The layout of what lies at a path."""
     if path.is_file():
-        return _of_file(path, layout, root)
+        return "hf" if path.stem == "metadata" else "manifest"
     top = unwrapped(path)
-    manifest = _manifest_in(top) if layout in {"auto", "manifest"} else None
-    if layout == "manifest" and manifest is None:
+    if _named_manifest(top):
+        return "manifest"
+    known = recognised(path)
+    if known:
+        return known.name
+    if any(_metadata_files(top)) or tables_in(path):
+        return "hf"
+    return "manifest" if _manifest_in(top) else "folder"
+
+
+def _general(path: Path, layout: str, root: Path | None) -> Listing:
+    if path.is_file():
+        return list_manifest(path, root=root) if layout == "manifest" else list_metadata(path.parent, [path])
+    top = unwrapped(path)
+    if layout != "manifest":
+        return list_hf(top) if layout == "hf" else list_folder(top)
+    manifest = _manifest_in(top)
+    if manifest is None:
         raise DataError(f"there is no manifest in {path.name!r}", hint="name it manifest.csv, or give its own path")
-    if layout == "hf" or (layout == "auto" and any(_metadata_files(top))):
-        return list_hf(top), "hf"
-    return (list_manifest(manifest, root=root or top), "manifest") if manifest else (list_folder(top), "folder")
+    return list_manifest(manifest, root=root or top)
 
 
 def list_folder(top: Path) -> Listing:
@@ -119,7 +144,12 @@ def list_hf(top: Path) -> Listing:
     metadata = sorted(_metadata_files(top))
     if not metadata:
         return list_folder(top)
-    return _merged(top, [_hf_part(top, file) for file in metadata])
+    return list_metadata(top, metadata)
+
+
+def list_metadata(top: Path, files: list[Path]) -> Listing:
+    """Rows of these metadata files, as one listing."""
+    return _merged(top, [_hf_part(top, file) for file in files])
 
 
 def unwrapped(path: Path) -> Path:
@@ -133,14 +163,6 @@ def unwrapped(path: Path) -> Path:
         return path
     folders_only = all(entry.is_dir() for entry in inside) and (len(inside) > 1 or is_known_split(inside[0].name))
     return only if folders_only or any(_metadata_files(only)) or _manifest_in(only) else path
-
-
-def _of_file(path: Path, layout: str, root: Path | None) -> tuple[Listing, str]:
-    if layout == "folder":
-        raise DataError(f"{path.name!r} is a file, not a folder of class folders", hint="use the layout 'auto'")
-    if layout == "hf" or path.stem == "metadata":
-        return _merged(path.parent, [_hf_part(path.parent, path)]), "hf"
-    return list_manifest(path, root=root), "manifest"
 
 
 def _named_manifest(folder: Path) -> Path | None:

@@ -6,7 +6,7 @@ no sense is a `Problem` with its line; only a file that cannot be read at all is
 
 import csv
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,17 +71,29 @@ def list_manifest(path: Path, *, root: Path | None = None, keep_all: bool = Fals
     """
     header, records = read_records(path)
     with closing(records):
-        columns = _columns(header, keep_all)
-        problems = _header_problems(path, header, columns, label)
-        if any(problem.level == "error" for problem in problems):
-            return Listing(root or path.parent, (), problems=tuple(problems))
-        rows: list[Row] = []
-        for record in records:
-            row, faults = _row(record, columns, len(header))
-            problems += [Problem(kind, row.path, row.says(detail), row=len(rows)) for kind, detail in faults]
-            rows.append(row)
-    names = tuple(columns.concepts), tuple(columns.extras)
-    return Listing(root or path.parent, tuple(rows), *names, problems=tuple(problems))
+        return list_records(root or path.parent, header, records, path.name, keep_all=keep_all, label=label)
+
+
+def list_records(
+    root: Path,
+    header: tuple[str, ...],
+    records: Iterable[Record],
+    name: str,
+    *,
+    keep_all: bool = False,
+    label: bool = True,
+) -> Listing:
+    """The rows of records with this header, wherever they were read; `name` is what problems call their source."""
+    columns = _columns(header, keep_all)
+    problems = _header_problems(name, header, columns, label)
+    if any(problem.level == "error" for problem in problems):
+        return Listing(root, (), problems=tuple(problems))
+    rows: list[Row] = []
+    for record in records:
+        row, faults = _row(record, columns, len(header))
+        problems += [Problem(kind, row.path, row.says(detail), row=len(rows)) for kind, detail in faults]
+        rows.append(row)
+    return Listing(root, tuple(rows), tuple(columns.concepts), tuple(columns.extras), problems=tuple(problems))
 
 
 def read_records(path: Path) -> tuple[tuple[str, ...], Generator[Record, None, None]]:
@@ -158,7 +170,7 @@ def _jsonl_records(path: Path) -> Iterator[Record]:
             break
     yield Record("line 1", tuple(header))
     for number, item in _json_objects(path):
-        yield Record(f"line {number}", tuple(_text(item.get(name)) for name in header))
+        yield Record(f"line {number}", tuple(cell_text(item.get(name)) for name in header))
 
 
 def _json_objects(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
@@ -193,12 +205,13 @@ def _parquet_records(path: Path) -> Iterator[Record]:
             for batch in file.iter_batches(batch_size=1024):
                 for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                     number += 1
-                    yield Record(f"row {number}", tuple(_text(value) for value in values))
+                    yield Record(f"row {number}", tuple(cell_text(value) for value in values))
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path.name!r} is not a Parquet file that can be read ({error})") from error
 
 
-def _text(value: object) -> str:
+def cell_text(value: object) -> str:
+    """A value of a table as the text of a cell: nothing is empty, a list or a mapping is JSON."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -222,23 +235,23 @@ def _columns(header: tuple[str, ...], keep_all: bool) -> Columns:
     return Columns(at, concepts, extras, () if keep_all else tuple(header[i] for i in others))
 
 
-def _header_problems(path: Path, header: tuple[str, ...], columns: Columns, label: bool) -> list[Problem]:
+def _header_problems(name: str, header: tuple[str, ...], columns: Columns, label: bool) -> list[Problem]:
     has = f"it has {', '.join(map(repr, header[:12]))}" if header else "it is empty"
     needed = ("path", "label") if label else ("path",)
     problems = [
-        Problem("missing_column", path.name, f"{path.name} has no column {' or '.join(map(repr, NAMES[what]))}; {has}")
+        Problem("missing_column", name, f"{name} has no column {' or '.join(map(repr, NAMES[what]))}; {has}")
         for what in needed
         if columns.at[what] is None
     ]
-    twice = sorted({name for name in header if header.count(name) > 1}) if len(set(header)) < len(header) else []
-    problems += [Problem("duplicate_column", path.name, f"{path.name} has two columns {name!r}") for name in twice]
-    for name in (*columns.concepts, *columns.extras):
-        fault = name_fault(name) if name else "is empty"
+    twice = sorted({column for column in header if header.count(column) > 1}) if len(set(header)) < len(header) else []
+    problems += [Problem("duplicate_column", name, f"{name} has two columns {column!r}") for column in twice]
+    for column in (*columns.concepts, *columns.extras):
+        fault = name_fault(column) if column else "is empty"
         if fault:
-            problems.append(Problem("bad_name", path.name, f"{path.name}: the column name {name[:60]!r} {fault}"))
-    for name in columns.ignored:
-        detail = f"column {name!r} is left out; call it 'c:{name}' for a concept or 'meta:{name}' to keep it"
-        problems.append(Problem("ignored_column", path.name, detail, "warning"))
+            problems.append(Problem("bad_name", name, f"{name}: the column name {column[:60]!r} {fault}"))
+    for column in columns.ignored:
+        detail = f"column {column!r} is left out; call it 'c:{column}' for a concept or 'meta:{column}' to keep it"
+        problems.append(Problem("ignored_column", name, detail, "warning"))
     return problems
 
 

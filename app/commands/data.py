@@ -121,17 +121,16 @@ def layouts(call: Call) -> None:
     Example:
       pellucid data layouts
     """
-    from cbm.config import specs
-    from cbm.layouts import GENERAL
+    from cbm.hf_tables import Options
     from cbm.published import published
 
-    items: list[dict[str, Any]] = [{"name": name, **told} for name, told in zip(GENERAL, _GENERAL, strict=True)]
+    items: list[dict[str, Any]] = [
+        {"name": name, "title": title, "tree": tree, "options": _option_items(Options) if name == "hf" else []}
+        for name, (title, tree) in _GENERAL.items()
+    ]
     for known in map(published, MODULES):
-        options = [
-            {"name": spec.name, "default": spec.default, "choices": spec.choices, "help": spec.help}
-            for spec in specs(known.options)
-        ]
         about = {"terms": known.terms, "contact": known.contact, "cite": known.cite}
+        options = _option_items(known.options)
         items.append({"name": known.name, "title": known.title, "tree": known.tree, "options": options, **about})
     call.answer({"items": items}, [line for item in items for line in _layout_lines(item)])
 
@@ -201,11 +200,24 @@ def encoders_list(call: Call, pattern: str) -> None:
     )
 
 
-_GENERAL = (
-    {"title": "class folders, with or without splits", "tree": "train/owl/1.jpg", "options": []},
-    {"title": "a manifest, one row an image", "tree": "manifest.csv: path,label,split,group,c:CONCEPT", "options": []},
-    {"title": "a Hugging Face image folder", "tree": "metadata.csv, .parquet or .jsonl", "options": []},
-)
+_GENERAL = {
+    "folder": ("class folders, with or without splits", "train/owl/1.jpg"),
+    "manifest": ("a manifest, one row an image", "manifest.csv: path,label,split,group,c:CONCEPT"),
+    "hf": (
+        "a Hugging Face image folder, or tables with pictures inside",
+        "metadata.csv, .parquet or .jsonl beside the images\n"
+        "dataset_dict.json, train/data-00000-of-00001.arrow\ndata/train-00000-of-00001.parquet",
+    ),
+}
+
+
+def _option_items(config: type) -> list[dict[str, Any]]:
+    from cbm.config import specs
+
+    return [
+        {"name": spec.name, "default": spec.default, "choices": spec.choices, "help": spec.help}
+        for spec in specs(config)
+    ]
 
 
 def _layout_lines(item: dict[str, Any]) -> list[str]:
@@ -218,7 +230,7 @@ def _layout_lines(item: dict[str, Any]) -> list[str]:
 
 def _options(label: str | None, pairs: tuple[str, ...]) -> dict[str, str]:
     """The options of a layout from `--set` and `--label`."""
-    from app.commands.models import pairs as read
+    from app.commands.train import pairs as read
 
     return read(pairs) | ({} if label is None else {"label": label})
 

@@ -26,6 +26,7 @@ from cbm.errors import StoreError
 from cbm.preprocessing import Preprocessing
 from probes.policies import POLICIES
 from tests.cbm.miniatures import celeba
+from tests.cbm.test_hf_tables import repository
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("ember", "leaf", "sky")  # red, green and blue tiles
@@ -536,3 +537,14 @@ def test_methods_that_read_texts_are_measured_with_their_controls(workspace, mon
     store.training_set_of(workspace, "posthoc", "birds", "builtin:demo")
 
     assert loaded == ["builtin:demo"]
+
+
+def test_tables_with_pictures_are_copied_and_not_left_in_place(tmp_path):
+    root = repository(tmp_path / "birds")
+
+    code, refusal = run(tmp_path / "home", "data", "import", root, "--name", "birds", "--reference")
+    report = done(tmp_path / "home", "data", "import", root, "--name", "birds")
+
+    assert (code, refusal["error"]["hint"]) == (1, "they can only be copied")
+    assert report["splits"] == {"train": 6, "test": 2}
+    assert [*(tmp_path / "home" / "uploads").iterdir()] == []

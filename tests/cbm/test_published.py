@@ -63,7 +63,7 @@ def test_each_is_read_from_a_zip_that_wraps_it(name, tmp_path):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_an_unknown_option_and_a_wrong_folder_are_refused_in_words(name, tmp_path):
-    with pytest.raises(UnknownName, match="no option named 'colour'"):
+    with pytest.raises(UsageError, match="no option named 'colour'"):
         list_images(MAKERS[name](tmp_path / "there"), name, options={"colour": "red"})
 
     (tmp_path / "empty").mkdir()
