@@ -545,6 +545,6 @@ def test_tables_with_pictures_are_copied_and_not_left_in_place(tmp_path):
     code, refusal = run(tmp_path / "home", "data", "import", root, "--name", "birds", "--reference")
     report = done(tmp_path / "home", "data", "import", root, "--name", "birds")
 
-    assert (code, refusal["error"]["hint"]) == (1, "they can only be copied")
+    assert (code, refusal["error"]["hint"]) == (2, "they can only be copied")
     assert report["splits"] == {"train": 6, "test": 2}
     assert [*(tmp_path / "home" / "uploads").iterdir()] == []
