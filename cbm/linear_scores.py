@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-ROWS = 8192  # embeddings at a time: 16 MB of 512 dimensions
+ROWS = 4096  # embeddings at a time: 8 MB of 512 dimensions
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,13 @@ class LinearScores:
         """Images and concepts."""
         return len(self.x), len(self.weight)
 
-    def blocks(self) -> Iterator[tuple[slice, Float[Tensor, "b d"]]]:
-        """Which images, and their embeddings, a few at a time."""
+    def blocks(self, less: Float[Tensor, "d"] | None = None) -> Iterator[tuple[slice, Float[Tensor, "b d"]]]:
+        """Which images, and their embeddings `less` a vector, a few at a time; each block takes the place of the last."""
+        buffer = self.weight.new_empty(min(self.rows, len(self.x)), self.x.shape[1])
         for start in range(0, len(self.x), self.rows):
             where = slice(start, min(start + self.rows, len(self.x)))
-            yield where, self.x[where].to(self.weight.dtype)
+            block = buffer[: where.stop - start].copy_(self.x[where])
+            yield where, block if less is None else block.sub_(less)
 
     def logits(self, weight: Float[Tensor, "c k"], bias: Float[Tensor, "c"]) -> Float[Tensor, "n c"]:
         """Logits of a linear head on the scores."""

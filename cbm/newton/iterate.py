@@ -26,6 +26,7 @@ class Iterate:
     weight: Float[Tensor, "c k"]
     bias: Float[Tensor, "c"]
     logits: Float[Tensor, "c n"]
+    _space: Float[Tensor, "m1 n"] | None = None
 
     def objective(self) -> float:
         """Loss plus penalty."""
@@ -40,13 +41,21 @@ class Iterate:
         self.weight[c, block.concepts], self.bias[c] = values[:-1], values[-1]
 
     def scores(self, block: "Block") -> Float[Tensor, "m1 n"]:
-        """A block's centred scores and a row of ones; kept in the block where all blocks together stay small."""
+        """A block's centred scores and a row of ones; kept in the block where all blocks together stay small.
+
+        Otherwise they are good until the next call.
+        """
         if block.scores is not None:
             return block.scores
-        scores = self.logits.new_ones(len(block.concepts) + 1, self.logits.shape[1])
+        size, n = len(block.concepts) + 1, self.logits.shape[1]
+        kept = len(self.weight) * size * n <= KEPT_NUMBERS
+        if kept or self._space is None or len(self._space) < size:
+            self._space = self.logits.new_empty(size, n)
+        scores = self._space[:size]
+        scores[-1] = 1.0
         self.problem.scores.rows(block.concepts, scores[:-1])
-        if len(self.weight) * scores.numel() <= KEPT_NUMBERS:
-            block.scores = scores
+        if kept:
+            block.scores, self._space = scores, None
         return scores
 
     def curvature(self, block: "Block", p: Float[Tensor, "n"], scores: Float[Tensor, "m1 n"]) -> Array:
@@ -75,7 +84,7 @@ class Iterate:
         if self.problem.scores.selects:
             sums = torch.cat([self.scores(block) @ residual[c] for c, block in enumerate(blocks)])
             return images.mean(sums).to(residual.dtype)
-        gradient = self.problem.scores.gradient(residual)
+        gradient = self.problem.scores.gradient(residual, torch.cat([block.concepts for block in blocks]))
         biases = images.mean(residual.sum(1)).to(residual.dtype)
         parts = [(gradient[c, block.concepts], biases[c : c + 1]) for c, block in enumerate(blocks)]
         return torch.cat([values for part in parts for values in part])

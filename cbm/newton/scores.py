@@ -3,7 +3,6 @@
 Centring changes nothing but the biases, which are free, and keeps float32 accurate when scores share a large mean.
 """
 
-from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -38,8 +37,10 @@ class Scores(Protocol):
         """Weights times scores."""
         ...
 
-    def gradient(self, residual: Float[Tensor, "c n"]) -> Float[Tensor, "c k"]:
-        """Mean over all images of residual times score."""
+    def gradient(
+        self, residual: Float[Tensor, "c n"], concepts: Int[Tensor, "u"] | None = None
+    ) -> Float[Tensor, "c k"]:
+        """Mean over all images of residual times score; anything may stand for concepts that are not asked for."""
         ...
 
     def hold(self, concepts: Int[Tensor, "u"]) -> None:
@@ -65,8 +66,10 @@ class Stored:
         """As `Scores.logits`."""
         return weight @ self._columns
 
-    def gradient(self, residual: Float[Tensor, "c n"]) -> Float[Tensor, "c k"]:
-        """As `Scores.gradient`."""
+    def gradient(
+        self, residual: Float[Tensor, "c n"], concepts: Int[Tensor, "u"] | None = None
+    ) -> Float[Tensor, "c k"]:
+        """As `Scores.gradient`, of all."""
         return self.images.mean(residual @ self._columns.T).to(residual.dtype)
 
     def hold(self, concepts: Int[Tensor, "u"]) -> None:
@@ -90,19 +93,31 @@ class Factored:
         self._centre = images.mean(total).to(scores.weight.dtype)
         self.means = scores.weight @ self._centre + scores.bias
         n, k = scores.shape
-        self._held = scores.weight.new_empty(min(k, HELD_NUMBERS // n), n)
+        room = HELD_NUMBERS * images.group.size // images.count  # as much in every process
+        self._held = scores.weight.new_empty(min(k, room), n)
         self._place = torch.full((k,), -1)  # of a concept in what is held
 
     def logits(self, weight: Float[Tensor, "c k"]) -> Float[Tensor, "c n"]:
-        """As `Scores.logits`, by way of the embeddings' dimensions."""
+        """As `Scores.logits`, on what is held or by way of the embeddings' dimensions."""
+        used = torch.nonzero(weight.any(0)).flatten()
+        held = self._table_of(used)
+        if held is not None:
+            on_held = weight.new_zeros(len(weight), len(held))
+            on_held[:, self._place[used]] = weight[:, used]
+            return on_held @ held
         out = weight.new_empty(len(weight), len(self._scores))
         self._multiply(weight @ self._scores.weight, out, torch.arange(len(weight)))
         return out
 
-    def gradient(self, residual: Float[Tensor, "c n"]) -> Float[Tensor, "c k"]:
-        """As `Scores.gradient`, by way of the embeddings' dimensions."""
+    def gradient(
+        self, residual: Float[Tensor, "c n"], concepts: Int[Tensor, "u"] | None = None
+    ) -> Float[Tensor, "c k"]:
+        """As `Scores.gradient`, on what is held or by way of the embeddings' dimensions."""
+        held = None if concepts is None else self._table_of(concepts)
+        if held is not None:
+            return self.images.mean(residual @ held.T).to(residual.dtype)[:, self._place]
         total = torch.zeros(len(residual), len(self._centre), dtype=torch.float64)
-        for where, block in self._blocks():
+        for where, block in self._scores.blocks(self._centre):
             total += residual[:, where] @ block
         return self.images.mean(total).to(residual.dtype) @ self._scores.weight.T
 
@@ -120,9 +135,8 @@ class Factored:
 
     def rows(self, concepts: Int[Tensor, "m"], out: Float[Tensor, "m n"]) -> None:
         """As `Scores.rows`; reads the embeddings again if one of them is not held."""
-        place = self._place[concepts]
-        if bool((place >= 0).all()):
-            torch.index_select(self._held, 0, place, out=out)
+        if self._are_held(concepts):
+            torch.index_select(self._held, 0, self._place[concepts], out=out)
         else:
             self._multiply(self._scores.weight[concepts], out, torch.arange(len(concepts)))
 
@@ -131,11 +145,15 @@ class Factored:
         taken[self._place[self._place >= 0]] = True
         return torch.nonzero(~taken).flatten()
 
-    def _blocks(self) -> Iterator[tuple[slice, Float[Tensor, "b d"]]]:
-        for where, block in self._scores.blocks():
-            yield where, block - self._centre
+    def _are_held(self, concepts: Int[Tensor, "u"]) -> bool:
+        return bool((self._place[concepts] >= 0).all())
+
+    def _table_of(self, concepts: Int[Tensor, "u"]) -> Float[Tensor, "h n"] | None:
+        """What is held, if that has these concepts and is less to multiply with than the embeddings are to read."""
+        taken = int(self._place.max()) + 1
+        return self._held[:taken] if 0 < taken <= 2 * len(self._centre) and self._are_held(concepts) else None
 
     def _multiply(self, directions: Float[Tensor, "m d"], out: Float[Tensor, "h n"], into: Int[Tensor, "m"]) -> None:
         """Write the products of directions and embeddings into rows of a table."""
-        for where, block in self._blocks():
+        for where, block in self._scores.blocks(self._centre):
             out[into, where] = directions @ block.T

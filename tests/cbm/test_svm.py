@@ -9,6 +9,7 @@ from sklearn.svm import SVC
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from cbm import svm
 from cbm.cav import project, summarise_margins
 from cbm.errors import DataError
 from cbm.svm import _checked_libsvm, _solver, fit_svm_grid, fit_svms
@@ -76,15 +77,28 @@ def test_the_primal_is_within_a_thousandth_of_scikit_learns(c):
         assert ours == pytest.approx(theirs, rel=1e-3)
 
 
-def test_a_grid_of_penalties_equals_single_fits():
+@pytest.mark.parametrize("cs", [(0.01, 1.0), (1000.0, 1e-3, 10.0, 0.1)])
+def test_a_grid_of_penalties_equals_single_fits(cs):
     train, _ = reference_images()
 
-    grid = fit_svm_grid(train, SIDES, (0.01, 1.0))
+    grid = fit_svm_grid(train.double(), SIDES, cs, tolerance=1e-9)
 
-    for (vectors, intercepts), c in zip(grid, (0.01, 1.0), strict=True):
-        alone = fit_svms(train, SIDES, c)
-        assert torch.equal(vectors, alone[0])
-        assert torch.equal(intercepts, alone[1])
+    for (vectors, intercepts), c in zip(grid, cs, strict=True):
+        alone = fit_svms(train.double(), SIDES, c, tolerance=1e-9)
+        assert vectors == pytest.approx(alone[0], abs=1e-5)
+        assert intercepts == pytest.approx(alone[1], abs=1e-5)
+
+
+def test_the_largest_margin_serves_all_larger_penalties(monkeypatch):
+    solve, asked = _solver(), []
+    monkeypatch.setattr(svm, "_solver", lambda: lambda *given: asked.append(given[2]) or solve(*given))
+    x = torch.tensor([[[0.0], [1.0], [3.0], [4.0]]])  # the margin is 1, its coefficients are 1 / 2
+
+    grid = fit_svm_grid(x, torch.tensor([False, False, True, True]), (10.0, 0.1, 1.0, 0.7))
+
+    assert asked == [0.1, 0.7]
+    assert [float(vectors) for vectors, _ in grid] == pytest.approx([1.0, 0.5, 1.0, 1.0])  # at 0.1, 0 and 4 hold it
+    assert [float(intercepts) for _, intercepts in grid] == pytest.approx([-2.0, -1.0, -2.0, -2.0])
 
 
 def test_the_short_way_to_libsvm_equals_the_public_one():
