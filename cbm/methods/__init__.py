@@ -12,8 +12,9 @@ from typing import Any
 
 from cbm.bank import ConceptBank
 from cbm.config import build
-from cbm.errors import ModelError, unknown
+from cbm.errors import ModelError, UsageError, unknown
 from cbm.model import ConceptModel, Json, Recipe
+from cbm.process_group import ALONE, Group
 from cbm.progress import OnProgress, silent
 from cbm.training_set import TrainingSet
 
@@ -34,7 +35,8 @@ class Need(Enum):
 class Method:
     """One method: its names, its paper, what it needs, its options and the function that fits it.
 
-    `config` is a frozen dataclass of options; `fit(training_set, config, on_progress)` returns a `ConceptModel`.
+    `config` is a frozen dataclass of options; `fit(training_set, config, on_progress)` returns a `ConceptModel`. If it is
+    `shared`, `fit` also takes a group of processes that fit the model together; all of them get it.
     """
 
     name: str
@@ -43,7 +45,8 @@ class Method:
     paper: str
     needs: tuple[Need, ...]
     config: type[Any]
-    fit: Callable[[TrainingSet, Any, OnProgress], ConceptModel]
+    fit: Callable[..., ConceptModel]
+    shared: bool = False
 
     @property
     def reads_text(self) -> bool:
@@ -104,6 +107,7 @@ def fit(
     *,
     bank: ConceptBank | None = None,
     on_progress: OnProgress = silent,
+    group: Group = ALONE,
     **options: Json,
 ) -> ConceptModel:
     """Fit a method by name on a training set.
@@ -112,6 +116,8 @@ def fit(
     ----------
     bank
         The concept bank to use; the training set's own when not given.
+    group
+        Processes that fit it together, each of which calls this with the same arguments.
     options
         Fields of the method's config; see `pellucid methods`.
 
@@ -120,15 +126,17 @@ def fit(
     ModelError
         If something that the method needs is missing.
     UsageError, UnknownName
-        If an option is out of its bounds or does not exist.
+        If an option is out of its bounds or does not exist, or several processes cannot fit this method together.
     DataError
         If the training images do not do: none, or of one class only.
     """
     data = data if bank is None else replace(data, bank=bank)
-    return fit_again(Recipe(name, options=options), data, on_progress=on_progress)
+    return fit_again(Recipe(name, options=options), data, on_progress=on_progress, group=group)
 
 
-def fit_again(recipe: Recipe, data: TrainingSet, *, on_progress: OnProgress = silent) -> ConceptModel:
+def fit_again(
+    recipe: Recipe, data: TrainingSet, *, on_progress: OnProgress = silent, group: Group = ALONE
+) -> ConceptModel:
     """A model by the method and the options of a recipe, fitted on this data; raises what `fit` does."""
     chosen = method(recipe.method)
     config = build(chosen.config, recipe.options)
@@ -137,7 +145,11 @@ def fit_again(recipe: Recipe, data: TrainingSet, *, on_progress: OnProgress = si
         raise ModelError(
             f"{chosen.title} cannot be fitted: {reason}", hint="choose another method, or add what it needs"
         )
-    model = chosen.fit(data, config, on_progress)
+    if group.size > 1 and not chosen.shared:
+        raise UsageError(
+            f"several processes cannot fit {chosen.title} together", hint="start it without torchrun, or choose posthoc"
+        )
+    model = chosen.fit(data, config, on_progress, *([group] if chosen.shared else []))
     on_progress(1.0, "fitted")
     return model
 

@@ -18,12 +18,16 @@ from cbm.config import option
 from cbm.errors import DataError, ModelError
 from cbm.heads import LinearHead
 from cbm.holdout import fitting_and_held_out
+from cbm.linear_scores import LinearScores
 from cbm.methods import Method, Need, resolved
 from cbm.model import ConceptModel, Recipe
+from cbm.moments import moments
+from cbm.process_group import ALONE, Group
 from cbm.progress import OnProgress, part
 from cbm.solvers import Solution, at_nec, elastic_net_path, fit_elastic_net
 from cbm.training_set import TrainingSet, fitting_split
 
+LARGEST_TABLE = 2**25  # scores: 128 MB; more are not stored if factors can stand for them
 SMALLEST_SPREAD = 1e-6  # of the embeddings' own: below it a concept is the same on every image
 
 
@@ -43,7 +47,7 @@ class Config:
     seed: int = option(0, help="which training images are held out when there is no validation split", low=0)
 
 
-def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptModel:
+def fit(data: TrainingSet, config: Config, on_progress: OnProgress, group: Group = ALONE) -> ConceptModel:
     """A post-hoc concept bottleneck model on the training set's own concept bank.
 
     Parameters
@@ -53,6 +57,8 @@ def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptMo
         penalties that leave enough of them, the one most accurate on validation images once it is cut to the
         largest weights and refitted. With neither, the strongest penalty whose validation accuracy lies within one
         standard error of the best.
+    group
+        Processes that fit it together: all have the whole training set, and each reads its share of the images.
 
     Raises
     ------
@@ -72,8 +78,8 @@ def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptMo
     bank = bank_of(data)
     on_progress(0.0, f"scoring {len(data):,} images on {len(bank)} concepts")
     train, held = images_to_fit(data, config)
-    bottleneck, unused = standardised_distances(bank, train.x)
-    solution = sparse_head(train, held, bottleneck, config, on_progress)
+    bottleneck, unused = standardised_distances(bank, train.x, group)
+    solution = sparse_head(train, held, bottleneck, config, on_progress, group)
     return ConceptModel(
         concepts=bank.names,
         classes=data.classes,
@@ -113,7 +119,9 @@ def bank_of(data: TrainingSet) -> ConceptBank:
     return data.bank
 
 
-def standardised_distances(bank: ConceptBank, x: Float[Tensor, "n d"]) -> tuple[LinearBottleneck, tuple[str, ...]]:
+def standardised_distances(
+    bank: ConceptBank, x: Float[Tensor, "n d"], group: Group = ALONE
+) -> tuple[LinearBottleneck, tuple[str, ...]]:
     """The bottleneck whose scores are distances to the concepts' hyperplanes, in standard deviations over `x`.
 
     Returns
@@ -122,9 +130,9 @@ def standardised_distances(bank: ConceptBank, x: Float[Tensor, "n d"]) -> tuple[
     """
     norm = bank.vectors.norm(dim=1).double()
     unit, offset = bank.vectors.double() / norm[:, None], bank.intercepts.double() / norm
-    raw = x.double() @ unit.T + offset
-    mean, spread = raw.mean(0), raw.std(0, correction=0)
-    varies = spread > SMALLEST_SPREAD * x.double().std(0, correction=0).max()
+    centre, covariance = moments(x, group)
+    mean, spread = unit @ centre + offset, ((unit @ covariance) * unit).sum(1).clamp_min(0).sqrt()
+    varies = spread > SMALLEST_SPREAD * covariance.diagonal().max().sqrt()
     gain = torch.where(varies, 1 / spread, 0.0)
     bottleneck = LinearBottleneck((unit * gain[:, None]).float(), ((offset - mean) * gain).float())
     return bottleneck, tuple(name for name, fine in zip(bank.names, varies.tolist(), strict=True) if not fine)
@@ -139,34 +147,53 @@ def images_to_fit(data: TrainingSet, config: Config) -> tuple[TrainingSet, Train
 
 
 def sparse_head(
-    train: TrainingSet, held: TrainingSet, bottleneck: Bottleneck, config: Config, on_progress: OnProgress
+    train: TrainingSet,
+    held: TrainingSet,
+    bottleneck: Bottleneck,
+    config: Config,
+    on_progress: OnProgress,
+    group: Group = ALONE,
 ) -> Solution:
     """The elastic-net head on a bottleneck's scores, with the penalty chosen as `fit` says."""
-    s, y, c = bottleneck(train.x), train.labels, len(train.classes)
-    if not bool(s.any()):
+    mine = slice(group.rank, None, group.size)
+    s, y, c = scores_of(bottleneck, train.x, mine), train.labels[mine], len(train.classes)
+    if not bool((s.weight if isinstance(s, LinearScores) else s).any()):
         raise DataError("no concept differs between the training images", hint="use other concepts")
     if config.lam is not None:
-        return fit_elastic_net(s, y, c, lam=config.lam, alpha=config.alpha, loss=config.loss, on_progress=on_progress)
+        return fit_elastic_net(
+            s, y, c, lam=config.lam, alpha=config.alpha, loss=config.loss, group=group, on_progress=on_progress
+        )
     wanted = float(min(config.nec or s.shape[1], s.shape[1]))
     path = elastic_net_path(
-        s, y, c, alpha=config.alpha, loss=config.loss, nec=(wanted,), on_progress=part(on_progress, 0.05, 0.9)
-    )
-    checked = bottleneck(held.x), held.labels
+        s, y, c, alpha=config.alpha, loss=config.loss, nec=(wanted,), group=group,
+        on_progress=part(on_progress, 0.05, 0.9),
+    )  # fmt: skip
+    checked = scores_of(bottleneck, held.x, mine), held.labels[mine]
     if config.nec is None:
-        return within_one_error(path, *checked)
-    return at_nec(path, wanted, s, y, validation=checked)
+        return within_one_error(path, *checked, group)
+    return at_nec(path, wanted, s, y, validation=checked, group=group)
 
 
-def within_one_error(path: list[Solution], s: Float[Tensor, "n k"], y: Int[Tensor, "n"]) -> Solution:
+def scores_of(bottleneck: Bottleneck, x: Float[Tensor, "n d"], mine: slice) -> Float[Tensor, "m k"] | LinearScores:
+    """Scores of some of the images, as factors where all of them would be a large table."""
+    if type(bottleneck) is LinearBottleneck and len(x) * len(bottleneck.weight) > LARGEST_TABLE:
+        return LinearScores(x[mine], bottleneck.weight, bottleneck.bias)
+    return bottleneck(x[mine])
+
+
+def within_one_error(
+    path: list[Solution], s: Float[Tensor, "n k"] | LinearScores, y: Int[Tensor, "n"], group: Group = ALONE
+) -> Solution:
     """The sparsest solution whose accuracy on these images is at most one standard error below the best.
 
     References
     ----------
     Breiman et al., "Classification and regression trees", 1984, section 3.4.3.
     """
-    accuracy = [solution.accuracy(s, y) for solution in path]
+    accuracy, count = [solution.accuracy(s, y, group) for solution in path], torch.tensor(len(y))
+    group.sum_(count)
     best = max(accuracy)
-    error = (best * (1 - best) / len(y)) ** 0.5
+    error = (best * (1 - best) / int(count)) ** 0.5
     fine = [solution for solution, a in zip(path, accuracy, strict=True) if a >= best - error]
     return min(fine, key=lambda solution: solution.nec)
 
@@ -203,4 +230,5 @@ METHOD = Method(
     needs=(Need.CONCEPT_BANK,),
     config=Config,
     fit=fit,
+    shared=True,
 )

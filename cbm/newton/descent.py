@@ -84,7 +84,7 @@ def _improve(iterate: Iterate, gradient: Float[Tensor, "c k"], gap: float, toler
 def _balance(iterate: Iterate) -> None:
     """Newton steps in the biases until mean probabilities equal class frequencies."""
     loss = iterate.problem.loss
-    rounding = max(10 * torch.finfo(iterate.weight.dtype).eps, 1e-11)
+    rounding = max(torch.finfo(iterate.weight.dtype).eps, 1e-11)
     for _ in range(8):
         p = loss.probabilities(iterate.logits)
         excess = iterate.problem.scores.images.mean(p.sum(1, dtype=torch.float64)) - loss.frequency
@@ -96,9 +96,9 @@ def _balance(iterate: Iterate) -> None:
 
 
 def _shift_biases(iterate: Iterate, step: Float[Tensor, "c"]) -> bool:
-    """Take the step, or a quarter of it and so on, if that does not raise the loss."""
+    """Take the step, or a quarter of it and so on, if that does not raise the loss by more than rounding."""
     loss = iterate.problem.loss
-    before = loss.value(iterate.logits)
+    before = loss.value(iterate.logits) * (1 + torch.finfo(step.dtype).eps)
     for _ in range(4):
         moved = iterate.logits + step[:, None]
         if loss.value(moved) <= before:

@@ -18,7 +18,7 @@ def numbers(tmp_path_factory) -> dict[str, dict[str, np.ndarray]]:
     folder: Path = tmp_path_factory.mktemp("heads")
     x, weight, bias, y = planted(n=301)  # one image more in the first process than in the second
     y[y == 3] = torch.where(torch.arange(301)[y == 3] % 2 == 0, 3, 2)  # of the last class, the second has none
-    np.savez(folder / "data.npz", x=(x - 2.5).float(), weight=weight.float(), bias=bias.float(), y=y)
+    np.savez(folder / "data.npz", x=(x - 3).float(), weight=weight.float(), bias=bias.float(), y=y)
     for processes in (1, 2):
         torchrun("heads", folder / "data.npz", folder, processes=processes)
     return {file.stem: dict(np.load(file)) for file in folder.glob("?-?.npz")}
