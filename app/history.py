@@ -58,6 +58,8 @@ class History:
 
     def to_json(self) -> dict[str, Any]:
         """The branch as the command line and the REST interface tell it."""
+        if not self.edits and not self.undone:
+            return {"model": self.model, "branch": self.branch, "version": self.version, "edits": [], "undone": []}
         from cbm.edits import to_json
 
         lists = {"edits": self.edits, "undone": self.undone}
@@ -263,6 +265,8 @@ def _read(ws: Workspace, model: str, branch: str) -> Branch:
 
 
 def _value(model: str, row: Branch) -> History:
+    if not row.edits:  # most often, and then without torch
+        return History(model, row.name, (), (), row.version)
     from cbm.edits import from_json
 
     script = tuple(from_json(item) for item in row.edits)

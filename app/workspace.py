@@ -20,7 +20,7 @@ from app.settings import Settings
 from app.tables import Bank, Dataset, Model
 from cbm.errors import StoreError, UsageError
 
-FOLDERS = ("datasets", "manifests", "embeddings", "banks", "models", "thumbnails", "trust", "logs")
+FOLDERS = ("datasets", "manifests", "embeddings", "banks", "models", "thumbnails", "trust", "kept", "logs")
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,24 @@
 """Home: what is here, and the way from a decision to a corrected model in a few steps."""
 
-import numpy as np
+from types import SimpleNamespace
+from typing import Any
+
 import streamlit as st
 
-from app import cases, jobs, store, ui
+from app import jobs, store, ui
 from app.datasets import DatasetRow
 from app.models import ModelRow
 from app.ui.new_place import new_place
-from probes.intervals import Estimate
+
+SHOWN = 8  # mistakes
 
 
-def steps(scene: ui.Scene, tour: cases.Tour, concept: str) -> None:
+def steps(tour: dict[str, Any]) -> None:
     """The guided path: each step says what to look at and leads to the screen, with the right things selected."""
-    here = {"image": scene.data.ids[tour.image], "concept": concept, "class_": ""}
-    label = scene.data.classes[int(scene.data.labels[tour.image])]
-    said = scene.model.classes[int(scene.outcome.predictions[tour.image])]
+    here = {"image": tour["image"], "concept": tour["concept"], "class_": ""}
+    label, said = tour["label"], tour["said"]
     taken = f"The model takes this {ui.escape(label)} for a {ui.escape(said)}. " if said != label else ""
-    name, split = ui.escape(concept), ui.escape(tour.split)
+    name, split = ui.escape(tour["concept"]), ui.escape(tour["split"])
     path = [
         ("explain", "See what decided", f"{taken}Which concepts say so? Look for **{name}**.", "Explain this image"),
         ("intervene", "Change your mind about one", f"Move **{name}** and watch the decision follow.", "Move it"),
@@ -34,35 +36,62 @@ def steps(scene: ui.Scene, tour: cases.Tour, concept: str) -> None:
             ui.go_to(screen, action, **here)
 
 
-def guided(scene: ui.Scene) -> None:
-    """A mistake with its picture, and the steps that lead from it to a better model."""
+def found_tour(dataset: DatasetRow, row: ModelRow, branch: str) -> dict[str, Any]:
+    """What the tour tells, for the model as fitted and as it is now; nothing when no split stands out."""
+    from app import cases
+
+    scene = ui.scene()
     fitted = ui.outcome(scene, ())
     first = cases.tour(scene.fitted, scene.data, fitted)
     if first is None:
-        return
+        return {}
     now = cases.tour(scene.model, scene.data, scene.outcome) if scene.history.edits else first
-    st.subheader("From a mistake to a better model", anchor=False)
-    at = scene.data.splits == first.split
-    if scene.history.edits:
-        st.success(
-            f"On **{ui.escape(first.split)}** the fitted model is right on {ui.percent(first.accuracy)} of the images, "
-            f"yours on {ui.percent(float(1 - scene.outcome.wrong[at].mean()))}.",
-            icon=":material/trending_up:"
-            if scene.outcome.wrong[at].sum() < fitted.wrong[at].sum()
-            else ":material/info:",
-        )
     tour, model = (first, scene.fitted) if now is None else (now, scene.model)
-    concept = model.concepts[tour.concept]
-    if now is not None:
-        st.markdown(
-            f"On the split **{ui.escape(tour.split)}** the model is right on {ui.percent(tour.accuracy)} of the images, and "
-            f"on {ui.percent(tour.elsewhere)} elsewhere. One concept is to blame more than any other: "
-            f"**{ui.escape(concept)}**."
+    at = scene.data.splits == first.split
+    mistakes = [tour.image, *(int(p) for p in (at & fitted.wrong).nonzero()[0] if p != tour.image)][:SHOWN]
+    return {
+        "split": tour.split, "concept": model.concepts[tour.concept], "image": scene.data.ids[tour.image],
+        "label": scene.data.classes[int(scene.data.labels[tour.image])],
+        "said": scene.model.classes[int(scene.outcome.predictions[tour.image])],
+        "accuracy": tour.accuracy, "elsewhere": tour.elsewhere, "stands_out": now is not None,
+        "edited": bool(scene.history.edits), "first": {"split": first.split, "accuracy": first.accuracy},
+        "now": float(1 - scene.outcome.wrong[at].mean()),
+        "better": bool(scene.outcome.wrong[at].sum() < fitted.wrong[at].sum()),
+        "mistakes": [
+            {"id": scene.data.ids[p], "alt": ui.spoken(scene, p), "wrong": bool(scene.outcome.wrong[p]),
+             "said": scene.model.classes[int(scene.outcome.predictions[p])]}
+            for p in mistakes
+        ],
+    }  # fmt: skip
+
+
+def guided(dataset: DatasetRow, row: ModelRow, branch: str) -> None:
+    """A mistake with its picture, and the steps that lead from it to a better model."""
+    tour = ui.told(f"tour {branch}", dataset, row, branch, lambda: found_tour(dataset, row, branch))
+    if not tour:
+        return
+    st.subheader("From a mistake to a better model", anchor=False)
+    if tour["edited"]:
+        st.success(
+            f"On **{ui.escape(tour['first']['split'])}** the fitted model is right on "
+            f"{ui.percent(tour['first']['accuracy'])} of the images, yours on {ui.percent(tour['now'])}.",
+            icon=":material/trending_up:" if tour["better"] else ":material/info:",
         )
-    mistakes = np.flatnonzero(at & fitted.wrong)
-    shown = [tour.image, *(int(p) for p in mistakes if p != tour.image)][:8]
-    ui.strip(scene, shown, key="mistakes", columns=8, open_in="explain")
-    steps(scene, tour, concept)
+    if tour["stands_out"]:
+        st.markdown(
+            f"On the split **{ui.escape(tour['split'])}** the model is right on {ui.percent(tour['accuracy'])} of the "
+            f"images, and on {ui.percent(tour['elsewhere'])} elsewhere. One concept is to blame more than any other: "
+            f"**{ui.escape(tour['concept'])}**."
+        )
+    pictures = ui.thumbnails_by_id(dataset, [mistake["id"] for mistake in tour["mistakes"]])
+    with st.grid(SHOWN, min_column_width=86, gap="small"):
+        for mistake in tour["mistakes"]:
+            with st.container(gap="xsmall"):
+                if mistake["id"] in pictures:
+                    st.image(pictures[mistake["id"]], width="stretch", alt=mistake["alt"], output_format="JPEG")
+                icon = ":material/close:" if mistake["wrong"] else None
+                ui.go_to("explain", ui.escape(mistake["said"], 18), icon=icon, image=mistake["id"])
+    steps(tour)
 
 
 def card(name: str, lines: list[str], screen: str, action: str, **changes: str) -> None:
@@ -82,7 +111,7 @@ def model_card(row: ModelRow) -> None:
     for split, measured in row.metrics.items():
         accuracy = measured.get("metrics", {}).get("accuracy") if isinstance(measured, dict) else None
         if accuracy:
-            lines.append(f"as fitted, {ui.estimate(Estimate(**accuracy))} right on {ui.escape(split)}")
+            lines.append(f"as fitted, {ui.estimate(SimpleNamespace(**accuracy))} right on {ui.escape(split)}")
     card(row.name, lines, "explain", "Explain", dataset=row.dataset or "", model=row.name)
 
 
@@ -128,7 +157,8 @@ ui.header(
 )
 if jobs.jobs(ui.workspace(), active=True):
     running()
-scene = ui.scene()
-guided(scene)
-new_place()
+chosen, stories = ui.chosen(), st.container()
 overview()
+with stories:  # they may have to be looked for, once
+    guided(*chosen)
+    new_place()

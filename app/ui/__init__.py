@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from app.ui.loaded import (
     Scene,
+    chosen,
     current_dataset,
     current_model,
     edited,
@@ -17,6 +18,8 @@ from app.ui.loaded import (
     scene_of,
     sidebar,
     thumbnails,
+    thumbnails_by_id,
+    told,
     workspace,
 )
 from app.ui.pieces import (
@@ -84,6 +87,7 @@ __all__ = [
     "browse",
     "callback",
     "chart",
+    "chosen",
     "class_choice",
     "command",
     "compared",
@@ -126,7 +130,9 @@ __all__ = [
     "strip",
     "table",
     "thumbnails",
+    "thumbnails_by_id",
     "title",
+    "told",
     "twin",
     "undo_redo",
     "verdict",

@@ -4,15 +4,17 @@ Everything here is read-only for the screens. Cache keys are texts (fingerprints
 Streamlit does not tell two values of different types apart; tensors stay here and never go into the session.
 """
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from app import store
+from app.kept import keep, kept
 from app.settings import Settings
 from app.ui.pieces import empty
 from app.ui.selection import select, selection
@@ -84,6 +86,17 @@ def scene() -> Scene:
     UnknownName
         If the address names a data set, model or version that does not exist.
     """
+    return _load(workspace(), *chosen())
+
+
+def chosen() -> "tuple[DatasetRow, ModelRow, str]":
+    """The same as rows, and the branch, before anything is loaded.
+
+    Raises
+    ------
+    UnknownName
+        If the address names a data set, model or version that does not exist.
+    """
     ws, wanted = workspace(), selection()
     datasets = store.datasets(ws)
     if not datasets:
@@ -106,16 +119,31 @@ def scene() -> Scene:
         )
         st.stop()
     row = store.model_row(ws, wanted.model or _first_model(models))
-    return _load(ws, dataset, row, wanted.version or "main")
+    return dataset, row, wanted.version or "main"
+
+
+def first_of(dataset: str) -> "ModelRow | None":
+    """The model of a data set that the sidebar would show first, whatever is selected."""
+    models = store.models(workspace(), dataset=dataset)
+    return store.model_row(workspace(), _first_model(models)) if models else None
 
 
 def scene_of(dataset: str, branch: str = "main") -> Scene | None:
-    """A data set with the model that the sidebar would show first, whatever is selected; nothing without a model."""
+    """A data set with its first model, whatever is selected; nothing without a model."""
+    ws, row = workspace(), first_of(dataset)
+    return None if row is None else _load(ws, store.dataset_row(ws, dataset), row, branch)
+
+
+def told(name: str, dataset: "DatasetRow", row: "ModelRow", branch: str, tell: Callable[[], Any]) -> Any:
+    """What `tell` says of a model on a data set, as JSON: computed once, and kept until one of the two changes."""
     ws = workspace()
-    models = store.models(ws, dataset=dataset)
-    if not models:
-        return None
-    return _load(ws, store.dataset_row(ws, dataset), store.model_row(ws, _first_model(models)), branch)
+    edits = store.history(ws, row.name, branch).to_json()["edits"]
+    key = f"{row.fingerprint}|{json.dumps(edits)}|{store.embedded_as(ws, dataset.name, row.encoder)}"
+    value = kept(ws, f"{name} {row.name}", key)
+    if value is None:
+        value = tell()
+        keep(ws, f"{name} {row.name}", key, value)
+    return value
 
 
 def _load(ws: Workspace, dataset: "DatasetRow", row: "ModelRow", branch: str) -> Scene:
@@ -168,8 +196,14 @@ def edited(scene: Scene, edits: "Sequence[Edit]") -> "ConceptModel":
 def thumbnails(scene: Scene, positions: Sequence[int], size: int = 192) -> dict[int, bytes]:
     """JPEG bytes by position of the image; an image whose file is broken is left out."""
     ids = tuple(scene.data.ids[int(p)] for p in positions)
-    made = _thumbnails(f"{scene.ws.settings.home}|{scene.dataset.fingerprint}", ids, size, scene.ws, scene.dataset.name)
+    made = thumbnails_by_id(scene.dataset, ids, size)
     return {int(p): made[id] for p, id in zip(positions, ids, strict=True) if id in made}
+
+
+def thumbnails_by_id(dataset: "DatasetRow", ids: Sequence[str], size: int = 192) -> dict[str, bytes]:
+    """The same by id of the image, without what a model says of it."""
+    ws = workspace()
+    return _thumbnails(f"{ws.settings.home}|{dataset.fingerprint}", tuple(ids), size, ws, dataset.name)
 
 
 @st.cache_resource(show_spinner="Loading the embeddings …", max_entries=4, ttl="1h")

@@ -3,30 +3,57 @@
 Each step is one click, and says what the person sees: find, mask, measure, and take it back.
 """
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import streamlit as st
 
 from app import fixing, store
-from app.ui.fixes import accuracy, edits_for, found_fix
-from app.ui.gallery import row
-from app.ui.loaded import Scene, scene_of, workspace
+from app.history import MAIN
+from app.ui.loaded import Scene, first_of, scene_of, thumbnails_by_id, told, workspace
 from app.ui.pieces import announce, callback, go_to
 from app.ui.text import escape, estimate, percent, plural
-from cbm.edits import TestTimeFix
 from cbm.errors import PellucidError
 
 if TYPE_CHECKING:
+    from app.datasets import DatasetRow
+    from app.models import ModelRow
     from cbm.adapt import Evidence
-    from cbm.edits import Edit
+    from cbm.edits import Edit, TestTimeFix
     from cbm.training_set import TrainingSet
 
 PER_CLASS = 4
 MOST_IMAGES = 20_000  # of a data set that Home looks into by itself
 MOST_TOLD = 3  # concepts
 LEAST_LOST = 0.05  # share of the images; less is no story
+SHOWN = 20  # labelled images
 _FOUND = "pellucid_tour_found"
+
+
+@dataclass(frozen=True)
+class Story:
+    """What is told before anything is asked of the model; as JSON it is kept in the workspace.
+
+    Attributes
+    ----------
+    place, home
+        What the new place is called, and the split that stands for where the model was fitted.
+    before, at_home
+        Accuracy on both.
+    images, said
+        Ids of the labelled images, and each in words; `wrong` of them are decided wrongly.
+    """
+
+    split: str
+    place: str
+    home: str
+    before: float
+    at_home: float
+    images: list[str]
+    said: list[str]
+    classes: int
+    wrong: int
 
 
 def new_place() -> None:
@@ -34,73 +61,126 @@ def new_place() -> None:
     found = _story()
     if found is None:
         return
-    scene, split = found
-    name = fixing.place_name(scene.data, split)
-    given = fixing.drawn_support(scene.data, split, per_class=PER_CLASS, seed=0)
-    home = next(s for s in ("test", "val", "train") if s in scene.data.split_names)
-    before, at_home = accuracy(scene, split, (), given), accuracy(scene, home, (), given)
-    if at_home.value - before.value < LEAST_LOST:
-        return
+    dataset, model, story = found
     st.subheader("From one place to another", anchor=False)
     st.markdown(
-        f"**{escape(scene.row.name)}** is right on {percent(at_home.value)} of the {escape(scene.dataset.name)} where it was "
-        f"fitted, and on {percent(before.value)} of those from **{escape(name)}**. Someone there labels "
+        f"**{escape(model.name)}** is right on {percent(story.at_home)} of the {escape(dataset.name)} where it was "
+        f"fitted, and on {percent(story.before)} of those from **{escape(story.place)}**. Someone there labels "
         f"{PER_CLASS} images of each class. That is enough to see which concepts mislead, and no training follows."
     )
-    _pictures(scene, given.ids)
+    _pictures(dataset, story)
+    touched = bool(st.session_state.get(_FOUND)) or story.place in store.branches(workspace(), model.name)
+    asked = _Asked(story, scene_of(dataset.name) if touched else None)
     grid = st.grid(3, min_column_width=220, gap="small", border=True)
-    kept = _kept(scene, name)
     with grid.cell(), st.container(gap="small"):
-        shown = _find(scene, given, kept)
+        _find(dataset, model, asked)
     with grid.cell(), st.container(gap="small"):
-        _mask(scene, given, name, split, kept, shown=shown)
+        _mask(asked)
     with grid.cell(), st.container(gap="small"):
-        _measure(scene, given, name, split, home, kept)
+        _measure(asked)
 
 
-def _story() -> "tuple[Scene, str] | None":
-    """A data set whose unusual split is one group, with its model; nothing where there is none."""
+def _story() -> "tuple[DatasetRow, ModelRow, Story] | None":
+    """A data set whose unusual split is one group, with its model and what there is to tell."""
     for dataset in store.datasets(workspace()):
         if set(dataset.splits) - set(fixing.KNOWN) and "train" in dataset.splits and dataset.size <= MOST_IMAGES:
+            model = first_of(dataset.name)
+            if model is None:
+                continue
             try:
-                scene = scene_of(dataset.name)
-                split = None if scene is None else fixing.place_of(scene.data)
-                if scene is None or split is None or not scene.model.exact or not scene.model.concepts:
-                    continue
-                fixing.drawn_support(scene.data, split, per_class=PER_CLASS, seed=0)
+                known = told("new place", dataset, model, MAIN, lambda name=dataset.name: _looked_for(name))
             except PellucidError:  # a model whose data are gone tells no story; its own screens say why
                 continue
-            if fixing.place_name(scene.data, split) != split:
-                return scene, split
+            if known.get("place", known.get("split")) != known.get("split"):
+                story = Story(**known)
+                return (dataset, model, story) if story.at_home - story.before >= LEAST_LOST else None
     return None
 
 
-def _kept(scene: Scene, branch: str) -> TestTimeFix | None:
-    """The fix that was kept for the place, if one was."""
+def _looked_for(dataset: str) -> dict[str, Any]:
+    """The story of one data set as JSON; nothing where there is none."""
+    scene = scene_of(dataset)
+    split = None if scene is None else fixing.place_of(scene.data)
+    if scene is None or split is None or not scene.model.exact or not scene.model.concepts:
+        return {}
+    from app.ui.fixes import accuracy
+    from app.ui.gallery import spoken
+
+    try:
+        given = _given(scene, split)
+    except PellucidError:  # a class with too few images
+        return {}
+    home = next(s for s in ("test", "val", "train") if s in scene.data.split_names)
+    places = {id: at for at, id in enumerate(scene.data.ids)}
+    at = sorted((places[id] for id in given.ids), key=lambda at: int(scene.data.labels[at]))
+    story = Story(
+        split=split, place=fixing.place_name(scene.data, split), home=home,
+        before=accuracy(scene, split, (), given).value, at_home=accuracy(scene, home, (), given).value,
+        images=[scene.data.ids[p] for p in at], said=[spoken(scene, p) for p in at],
+        classes=len({int(scene.data.labels[p]) for p in at}), wrong=int(scene.outcome.wrong[at].sum()),
+    )  # fmt: skip
+    return asdict(story)
+
+
+def _given(scene: Scene, split: str) -> "TrainingSet":
+    return fixing.drawn_support(scene.data, split, per_class=PER_CLASS, seed=0)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The story and, once somebody has asked for more than it tells, the model before its images."""
+
+    story: Story
+    scene: Scene | None
+
+    @cached_property
+    def given(self) -> "TrainingSet":
+        """The labelled images."""
+        assert self.scene is not None
+        return _given(self.scene, self.story.split)
+
+    @property
+    def shown(self) -> bool:
+        """Whether what misleads is shown."""
+        return self.scene is not None and (self.kept is not None or bool(st.session_state.get(_FOUND)))
+
+    @cached_property
+    def kept(self) -> "TestTimeFix | None":
+        """The fix that was kept for the place, if one was."""
+        return None if self.scene is None else _kept(self.scene, self.story.place)
+
+
+def _kept(scene: Scene, branch: str) -> "TestTimeFix | None":
+    from cbm.edits import TestTimeFix
+
     if branch not in store.branches(scene.ws, scene.row.name):
         return None
     edits = store.history(scene.ws, scene.row.name, branch).edits
     return edits[-1] if edits and isinstance(edits[-1], TestTimeFix) else None
 
 
-def _pictures(scene: Scene, ids: tuple[str, ...]) -> None:
-    places = {id: at for at, id in enumerate(scene.data.ids)}
-    positions = sorted((places[id] for id in ids), key=lambda at: int(scene.data.labels[at]))
-    wrong = int(scene.outcome.wrong[positions].sum())
-    classes = len(np.unique(scene.data.labels[positions]))
-    row(scene, positions[:20], note=f"{len(ids)} labelled images of {plural(classes, 'class', 'classes')}; the model is "
-        f"wrong on {wrong}")  # fmt: skip
+def _pictures(dataset: "DatasetRow", story: Story) -> None:
+    pictures = thumbnails_by_id(dataset, story.images[:SHOWN])
+    st.caption(
+        f"{len(story.images)} labelled images of {plural(story.classes, 'class', 'classes')}; the model is wrong on "
+        f"{story.wrong}"
+    )
+    with st.grid(max(1, len(pictures)), min_column_width=48, gap="xsmall"):
+        for id, said in zip(story.images[:SHOWN], story.said, strict=False):
+            if id in pictures:
+                st.image(pictures[id], width="stretch", alt=said, output_format="JPEG")
 
 
-def _find(scene: Scene, given: "TrainingSet", kept: TestTimeFix | None) -> bool:
-    """What misleads; whether it is shown."""
+def _find(dataset: "DatasetRow", model: "ModelRow", asked: _Asked) -> None:
+    """What misleads."""
     st.markdown(":gray[1]  **Find what misleads**")
-    shown = kept is not None or bool(st.session_state.get(_FOUND))
-    if not shown:
+    if asked.scene is None or not asked.shown:
         st.markdown("Each concept's class means are tested against what they were at the source.")
         st.button("Find", icon=":material/search:", type="primary", key="tour_find", on_click=_show)
-        return False
-    found = found_fix(scene, given)
+        return
+    from app.ui.fixes import found_fix
+
+    found = found_fix(asked.scene, asked.given)
     changed = [e for e in found.evidence if e.gain != 1]
     for e in sorted(changed, key=lambda e: e.gain)[:MOST_TOLD]:
         st.markdown(f"**{escape(e.concept)}** is {e.verdict.value}: {_said(e)}.")
@@ -108,16 +188,7 @@ def _find(scene: Scene, given: "TrainingSet", kept: TestTimeFix | None) -> bool:
         st.caption(f"and {plural(len(changed) - MOST_TOLD, 'concept')} more")
     if not changed:
         st.markdown("No change was found that helps these images whichever one is left out.")
-    go_to(
-        "fix",
-        "See all the evidence",
-        dataset=scene.dataset.name,
-        model=scene.row.name,
-        version="",
-        image="",
-        concept="",
-    )
-    return True
+    go_to("fix", "See all the evidence", dataset=dataset.name, model=model.name, version="", image="", concept="")
 
 
 def _said(e: "Evidence") -> str:
@@ -129,12 +200,11 @@ def _said(e: "Evidence") -> str:
     return f"it follows its classes {e.slope:.2f} times as strongly as at the source"
 
 
-def _mask(
-    scene: Scene, given: "TrainingSet", branch: str, split: str, kept: TestTimeFix | None, *, shown: bool
-) -> None:
+def _mask(asked: _Asked) -> None:
     """The edit, kept by one click."""
     st.markdown(":gray[2]  **Mask it, for that place only**")
-    if kept is not None:
+    branch, scene, kept = asked.story.place, asked.scene, asked.kept
+    if scene is not None and kept is not None:
         named = [f"masks {', '.join(map(escape, kept.mask))}"] if kept.mask else []
         named += [f"amplifies {', '.join(escape(name) for name, _ in kept.amplify)}"] if kept.amplify else []
         st.markdown(
@@ -145,24 +215,39 @@ def _mask(
     st.markdown(
         f"A masked concept counts as neutral on every image. The edit goes on a branch named **{escape(branch)}**."
     )
-    gains = {e.concept: e.gain for e in found_fix(scene, given).evidence if e.gain != 1} if shown else {}
-    st.button("Mask", icon=":material/healing:", type="primary" if shown else "secondary", key="tour_mask",
-              disabled=not gains, on_click=_keep, args=(scene, branch, edits_for(scene, gains)))  # fmt: skip
+    if scene is None or not asked.shown:
+        st.button("Mask", icon=":material/healing:", key="tour_mask", disabled=True)
+        return
+    from app.ui.fixes import edits_for, found_fix
+
+    gains = {e.concept: e.gain for e in found_fix(scene, asked.given).evidence if e.gain != 1}
+    st.button("Mask", icon=":material/healing:", type="primary", key="tour_mask", disabled=not gains, on_click=_keep,
+              args=(scene, branch, edits_for(scene, gains)))  # fmt: skip
 
 
-def _measure(scene: Scene, given: "TrainingSet", branch: str, split: str, home: str, kept: TestTimeFix | None) -> None:
+def _measure(asked: _Asked) -> None:
     """What it brought, on images that had no part in it."""
     st.markdown(":gray[3]  **Measure**")
-    if kept is None:
+    story, scene, kept = asked.story, asked.scene, asked.kept
+    if scene is None or kept is None:
         st.markdown("On the other images from there, which had no part in it, and at the source.")
         return
-    before, after = (accuracy(scene, split, edits, given) for edits in ((), (kept,)))
-    at_home = accuracy(scene, home, (), given)
+    from app.ui.fixes import accuracy
+
+    after = accuracy(scene, story.split, (kept,), asked.given)
     st.markdown(
-        f"{escape(branch)}: **{percent(before.value)}** becomes **{estimate(after)}**, without the labelled images.  \n"
-        f"{escape(home)}: {percent(at_home.value)}, as before, since the source keeps the model without the branch."
+        f"{escape(story.place)}: **{percent(story.before)}** becomes **{estimate(after)}**, without the labelled images.  \n"
+        f"{escape(story.home)}: {percent(story.at_home)}, as before, since the source keeps the model without the branch."
     )
-    go_to("compare", "Compare", dataset=scene.dataset.name, model=scene.row.name, version=branch, image="", concept="")
+    go_to(
+        "compare",
+        "Compare",
+        dataset=scene.dataset.name,
+        model=scene.row.name,
+        version=story.place,
+        image="",
+        concept="",
+    )
 
 
 def _show() -> None:

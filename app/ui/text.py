@@ -1,12 +1,23 @@
 """Words and numbers as the screens show them: names from data escaped, at most three digits, intervals with counts."""
 
 import re
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from app.charts import signed
 
-if TYPE_CHECKING:
-    from probes.intervals import Estimate
+
+class Measured(Protocol):
+    """A number with its interval and what it rests on, as `probes.intervals.Estimate`."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+    @property
+    def n(self) -> int: ...
+
 
 __all__ = ["badge", "escape", "estimate", "percent", "plural", "signed", "title"]
 
@@ -54,7 +65,7 @@ def percent(value: float) -> str:
     return f"{scaled:.1f} %" if scaled >= 1 else f"{scaled:.2g} %"
 
 
-def estimate(measured: "Estimate") -> str:
+def estimate(measured: Measured) -> str:
     """A share with its interval and the number of images that it rests on.
 
     Examples

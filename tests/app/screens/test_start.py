@@ -3,7 +3,11 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+from shore import fill
+from streamlit.testing.v1 import AppTest
 
 from app.workspace import Workspace
 
@@ -25,5 +29,16 @@ def opened(workspace: Workspace, *names: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_data_jobs_and_help_open_without_torch(shore: Workspace) -> None:
-    assert opened(shore, "data", "jobs", "help") == ["data Data False", "jobs Jobs False", "help Help False"]
+def test_data_and_jobs_open_without_torch(shore: Workspace) -> None:
+    assert opened(shore, "data", "jobs") == ["data Data False", "jobs Jobs False"]
+
+
+def test_home_opens_without_torch_once_its_story_was_told(
+    open_screen: Callable[..., AppTest], workspace: Workspace, tmp_path: Path, words: Callable[[AppTest], str]
+) -> None:
+    fill(workspace, tmp_path / "shore", each=8, place="the far shore")
+    first = open_screen("home")
+
+    assert opened(workspace, "home") == ["home Pellucid False"]
+    assert words(open_screen("home")) == words(first)
+    assert "right on 100 % of the shore where it was fitted" in words(first)
