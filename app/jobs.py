@@ -9,12 +9,15 @@ A `JobRow` has `state` (queued, running, succeeded, failed, cancelled), `progres
 seconds, `result` and `error` (`kind`, `message`, `hint`). The rest is for workers: a worker claims a job in one
 statement, and every later write of its is fenced by (id, worker, attempt), so that a worker which was thought dead
 cannot overwrite its successor. Clocks are the database's.
+
+A job may have parts: jobs of their own that workers take before it, and whose progress is its progress while it waits.
+It is claimed when none of them is active any more, and does what they have left.
 """
 
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +25,7 @@ from typing import Any, Literal
 from sqlalchemy import Update, and_, case, func, literal, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import aliased
 
 from app.db import reading, writing
 from app.files import tail
@@ -56,6 +60,7 @@ class JobRow:
     error: dict[str, Any] | None
     seconds: float | None
     eta: float | None
+    parent: int | None = None
 
     @property
     def active(self) -> bool:
@@ -72,6 +77,7 @@ class Claim:
     attempt: int
     kind: str
     params: dict[str, Any]
+    parent: int | None = None
 
 
 @dataclass(frozen=True)
@@ -94,24 +100,44 @@ def enqueue(ws: Workspace, kind: str, params: Mapping[str, Any], *, priority: in
     priority
         Higher goes first; equal ones go in the order in which they came.
     """
-    text = json.dumps(dict(params), sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    values = {
-        "kind": kind,
-        "params": json.loads(text),
-        "params_hash": digest,
-        "priority": priority,
-        "owner": owner,
-        "max_attempt": ws.settings.max_attempts,
-    }
+    return enqueue_in_parts(ws, kind, params, "", (), priority=priority, owner=owner)
+
+
+def enqueue_in_parts(
+    ws: Workspace,
+    kind: str,
+    params: Mapping[str, Any],
+    part_kind: str,
+    parts: Sequence[Mapping[str, Any]],
+    *,
+    priority: int = 0,
+    owner: str = "",
+) -> JobRow:
+    """Ask for work that workers do in parts first; as `enqueue`, and an active job gets no further parts.
+
+    Parameters
+    ----------
+    part_kind, parts
+        Name and parameters of the jobs that go before. One that fails is left to the job itself.
+    """
     insert = postgresql.insert if ws.engine.dialect.name == "postgresql" else sqlite.insert
-    same = select(Job.id).where(Job.kind == kind, Job.params_hash == digest, Job.state.in_(ACTIVE))
+    row = {"priority": priority, "owner": owner, "max_attempt": ws.settings.max_attempts}
+    asked = _asked(kind, params)
+    same = select(Job.id).where(Job.kind == kind, Job.params_hash == asked["params_hash"], Job.state.in_(ACTIVE))
     while True:  # again only if the active job ended between the two statements
         with writing(ws.engine) as session:
-            made = session.scalar(insert(Job).values(values).on_conflict_do_nothing().returning(Job.id))
+            made = session.scalar(insert(Job).values(asked | row).on_conflict_do_nothing().returning(Job.id))
+            if made is not None and parts:
+                rows = [_asked(part_kind, part) | row | {"parent": made} for part in parts]
+                session.execute(insert(Job).on_conflict_do_nothing(), rows)
             found = made if made is not None else session.scalar(same)
         if found is not None:
             return job(ws, found)
+
+
+def _asked(kind: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    text = json.dumps(dict(params), sort_keys=True)
+    return {"kind": kind, "params": json.loads(text), "params_hash": hashlib.sha256(text.encode()).hexdigest()}
 
 
 _SECONDS = func.coalesce(Job.finished, now()) - Job.started
@@ -144,12 +170,19 @@ def jobs(ws: Workspace, *, active: bool | None = None, kind: str | None = None, 
         return [_row(*row) for row in session.execute(query)]
 
 
+def parts(ws: Workspace, id: int) -> list[JobRow]:
+    """The parts of a job, in the order in which they were asked for."""
+    query = select(Job, _SECONDS).where(Job.parent == id).order_by(Job.id)
+    with reading(ws.engine) as session:
+        return [_row(*row) for row in session.execute(query)]
+
+
 def cancel(ws: Workspace, id: int) -> JobRow:
-    """Ask a job to stop: one that waits is cancelled at once, one that runs within seconds, one that ended stays."""
+    """Ask a job and its parts to stop: one that waits is cancelled at once, one that runs within seconds, one that ended stays."""
     waiting = Job.state == "queued"
     change = (
         update(Job)
-        .where(Job.id == id, Job.state.in_(ACTIVE))
+        .where(or_(Job.id == id, Job.parent == id), Job.state.in_(ACTIVE))
         .values(
             cancel_requested=True,
             state=case((waiting, "cancelled"), else_=Job.state),
@@ -220,9 +253,19 @@ def log_tail(ws: Workspace, id: int, lines: int = 50) -> list[str]:
     return tail(log_path(ws, id), lines)
 
 
-def claim(ws: Workspace, worker: str) -> Claim | None:
-    """Take the next waiting job, in one statement; `None` when there is none."""
-    waiting = select(Job.id).where(Job.state == "queued").order_by(Job.priority.desc(), Job.id).limit(1)
+def claim(ws: Workspace, worker: str, kinds: Sequence[str] = ()) -> Claim | None:
+    """Take the next waiting job, in one statement; `None` when there is none.
+
+    Parameters
+    ----------
+    kinds
+        Only jobs of these kinds; empty means any.
+    """
+    part = aliased(Job)
+    has_parts = select(part.id).where(part.parent == Job.id, part.state.in_(ACTIVE)).exists()
+    waiting = select(Job.id).where(Job.state == "queued", ~has_parts).order_by(Job.priority.desc(), Job.id).limit(1)
+    if kinds:
+        waiting = waiting.where(Job.kind.in_(kinds))
     taken = (
         update(Job)
         .where(Job.id == waiting.with_for_update(skip_locked=True).scalar_subquery())
@@ -235,11 +278,11 @@ def claim(ws: Workspace, worker: str) -> Claim | None:
             progress=0.0,
             message="",
         )
-        .returning(Job.id, Job.attempt, Job.kind, Job.params)
+        .returning(Job.id, Job.attempt, Job.kind, Job.params, Job.parent)
     )
     with writing(ws.engine) as session:
         row = session.execute(taken).one_or_none()
-    return None if row is None else Claim(row.id, worker, row.attempt, row.kind, row.params)
+    return None if row is None else Claim(row.id, worker, row.attempt, row.kind, row.params, row.parent)
 
 
 def pulse(ws: Workspace, claim: Claim, progress: float | None = None, message: str | None = None) -> Pulse:
@@ -251,6 +294,8 @@ def pulse(ws: Workspace, claim: Claim, progress: float | None = None, message: s
         values["message"] = message
     with writing(ws.engine) as session:
         row = session.execute(_mine(claim).values(values).returning(Job.cancel_requested)).one_or_none()
+    if progress is not None:
+        _tell_parent(ws, claim)
     return Pulse(mine=row is not None, cancel=bool(row and row.cancel_requested))
 
 
@@ -302,7 +347,21 @@ def _mine(claim: Claim) -> Update:
 def _end(ws: Workspace, claim: Claim, **values: Any) -> bool:
     with writing(ws.engine) as session:
         statement = _mine(claim).values(finished=now(), **values).returning(Job.id)
-        return session.scalar(statement) is not None
+        ended = session.scalar(statement) is not None
+    _tell_parent(ws, claim)
+    return ended
+
+
+def _tell_parent(ws: Workspace, claim: Claim) -> None:
+    """How far the parts of a waiting job are, together; in a transaction of its own, so that none holds two rows."""
+    if claim.parent is None:
+        return
+    done = Job.state.not_in(ACTIVE)
+    counts = select(func.avg(case((done, 1.0), else_=Job.progress)), func.count(), func.sum(case((done, 1), else_=0)))
+    waiting = update(Job).where(Job.id == claim.parent, Job.state == "queued")
+    with writing(ws.engine) as session:
+        progress, count, ended = session.execute(counts.where(Job.parent == claim.parent)).one()
+        session.execute(waiting.values(progress=progress, message=f"{ended} of {count} parts have ended"))
 
 
 def _requeue(statement: Update, limit: Any, reason: str) -> Update:
@@ -327,5 +386,5 @@ def _row(row: Job, seconds: float | None) -> JobRow:
     if row.state == "running" and seconds is not None and row.progress > 0.01:
         eta = seconds * (1 - row.progress) / row.progress
     same = ("id", "kind", "params", "state", "priority", "owner", "created", "started", "finished", "worker")
-    same += ("attempt", "max_attempt", "progress", "message", "cancel_requested", "result", "error")
+    same += ("attempt", "max_attempt", "progress", "message", "cancel_requested", "result", "error", "parent")
     return JobRow(**{name: getattr(row, name) for name in same}, seconds=seconds, eta=eta)

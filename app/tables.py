@@ -191,6 +191,15 @@ class Token(Table):
     created: Mapped[float] = mapped_column(default=now())
 
 
+class Home(Table):
+    """The one row that names the workspace folder that belongs to this database; the folder holds the same name."""
+
+    __tablename__ = "home"
+
+    only: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str]
+
+
 ACTIVE = text("state IN ('queued', 'running')")
 
 
@@ -208,6 +217,7 @@ class Job(Table):
             postgresql_where=ACTIVE,
         ),
         Index("ix_job_state", "state", "priority", "id"),
+        Index("ix_job_parent", "parent"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -215,6 +225,7 @@ class Job(Table):
     params: Mapped[dict[str, Any]]
     params_hash: Mapped[str]
     state: Mapped[str] = mapped_column(default="queued")
+    parent: Mapped[int | None]
     priority: Mapped[int] = mapped_column(default=0)
     owner: Mapped[str] = mapped_column(default="")
     created: Mapped[float] = mapped_column(default=now())

@@ -90,10 +90,24 @@ def embed_dataset(
     }
 
 
+def embed_part(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:
+    """Embed the share `part` (from 0) of `parts` equal ones; the job "embed" comes after all of them."""
+    from cbm.embeddings import embed_images
+    from cbm.process_group import Group
+
+    dataset = store.dataset(ws, params["dataset"])
+    on_progress(0.0, f"loading {params['encoder']}")
+    encoder = store.load_encoder(ws, params["encoder"])
+    share = Group(params["part"], params["parts"])
+    done = embed_images(dataset, encoder, store.embedding_store(ws), group=share, on_progress=on_progress)
+    return {"computed": done.computed, "reused": done.reused, "skipped": len(done.skipped)}
+
+
 TASKS: dict[str, Task] = {
     "check": check_images,
     "import": import_dataset,
     "embed": embed_dataset,
+    "embed-part": embed_part,
     "bank": build_bank,
     "fit": fit_model,
     "heads": probe_heads,

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -41,7 +41,7 @@ IDLE_SECONDS = 0.5
 REPORT_SECONDS = 0.5
 
 
-def run(ws: Workspace, *, drain: bool = False, stop: threading.Event | None = None) -> int:
+def run(ws: Workspace, *, drain: bool = False, stop: threading.Event | None = None, kinds: Sequence[str] = ()) -> int:
     """Work until told to stop.
 
     Parameters
@@ -50,6 +50,8 @@ def run(ws: Workspace, *, drain: bool = False, stop: threading.Event | None = No
         Return as soon as no job waits.
     stop
         When set, the running job is given back and the function returns.
+    kinds
+        Only jobs of these kinds are taken; empty means any.
 
     Returns
     -------
@@ -62,7 +64,7 @@ def run(ws: Workspace, *, drain: bool = False, stop: threading.Event | None = No
     while not stop.is_set():
         try:
             jobs.reap(ws)
-            claim = jobs.claim(ws, worker)
+            claim = jobs.claim(ws, worker, kinds)
         except OperationalError:
             log.exception("the database does not answer; trying again")
             stop.wait(10 * IDLE_SECONDS)
@@ -260,6 +262,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="pellucid worker", description="take jobs from the queue and run them")
     parser.add_argument("--drain", action="store_true", help="stop when no job waits")
     parser.add_argument("--attached", action="store_true", help="stop when standard input closes")
+    parser.add_argument("--only", action="append", default=[], metavar="KIND", help="take only such jobs; repeatable")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     stop = threading.Event()
@@ -269,7 +272,7 @@ def main(argv: list[str] | None = None) -> int:
         threading.Thread(target=_stop_at_end_of_input, args=(stop,), daemon=True).start()
     ws = open_workspace(Settings.from_environment(os.environ))
     try:
-        run(ws, drain=arguments.drain, stop=stop)
+        run(ws, drain=arguments.drain, stop=stop, kinds=arguments.only)
     finally:
         ws.close()
     return 0

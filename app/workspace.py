@@ -8,16 +8,20 @@ home/banks/  models/   concept banks and base models, named by their content
 home/thumbnails/       JPEG pictures at gallery size
 home/logs/             one file a job
 home/uploads/          what a browser sent, until it is imported
+home/workspace.id      which database it belongs to, when that is not a file in it
 """
 
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Engine, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from app import db
+from app.files import write_bytes
 from app.settings import Settings
-from app.tables import Bank, Dataset, Model
+from app.tables import Bank, Dataset, Home, Model
 from cbm.errors import StoreError, UsageError
 
 FOLDERS = ("datasets", "manifests", "embeddings", "banks", "models", "thumbnails", "trust", "kept", "logs")
@@ -69,17 +73,50 @@ def open_workspace(settings: Settings) -> Workspace:
     Raises
     ------
     StoreError
-        If the folder cannot be written or the database cannot be opened.
+        If the folder cannot be written, the database cannot be opened, or one does not belong to the other.
     """
-    for name in FOLDERS:
-        folder = settings.home / name
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"the workspace folder {folder} cannot be made: {error.strerror}",
-                hint="choose another one with --workspace or PELLUCID_HOME",
-            ) from error
+    _make(settings.home)
     engine = db.open_engine(settings.url)
     db.upgrade(engine)
-    return Workspace(settings, engine)
+    ws = Workspace(settings, engine)
+    if settings.database_url:
+        _belong_together(ws)
+    for name in FOLDERS:
+        _make(ws.folder(name))
+    return ws
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"the workspace folder {folder} cannot be made: {error.strerror}",
+            hint="choose another one with --workspace or PELLUCID_HOME",
+        ) from error
+
+
+def _belong_together(ws: Workspace) -> None:
+    """A host with another folder would look for files in vain, and write such as nobody finds."""
+    file = ws.settings.home / "workspace.id"
+    here = file.read_text().strip() if file.exists() else ""
+    with db.reading(ws.engine) as session:
+        known = session.scalar(select(Home.id))
+    if known is None:
+        insert = postgresql.insert if ws.engine.dialect.name == "postgresql" else sqlite.insert
+        name = here or secrets.token_hex(16)
+        with db.writing(ws.engine) as session:
+            made = session.scalar(
+                insert(Home).values(only=1, id=name).on_conflict_do_nothing().returning(Home.id)
+            )  # of several hosts that do this at once, the others wait here for the first
+            if made is not None:
+                write_bytes(file, name.encode())
+            known = session.scalar(select(Home.id))
+        here = file.read_text().strip() if file.exists() else ""
+    if here != known:
+        ws.close()
+        raise StoreError(
+            f"{ws.settings.home} is not the workspace folder of this database",
+            hint="mount the folder that the other hosts use, or name it with PELLUCID_HOME; "
+            f"if it is the right one and lost its file {file.name}, write {known} into it",
+        )

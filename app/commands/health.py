@@ -102,7 +102,8 @@ def _workspace(settings: Settings) -> Iterator[Finding]:
         yield Finding("workspace", "problem", error.message, error.hint)
         return
     free = shutil.disk_usage(settings.home).free / 1e9
-    yield Finding("workspace", "ok" if free > 2 else "note", f"{settings.home}, {free:.3g} GB free")
+    shared = ", the folder of this database" if settings.database_url else ""
+    yield Finding("workspace", "ok" if free > 2 else "note", f"{settings.home}{shared}, {free:.3g} GB free")
     problems = _database_problems(settings)
     ws.close()
     kind = ws.engine.dialect.name

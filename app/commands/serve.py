@@ -58,7 +58,8 @@ def register(main: click.Group) -> None:
 
     @command(main, "worker")
     @click.option("--drain", is_flag=True, help="Stop when no job waits.")
-    def worker(call: Call, drain: bool) -> None:
+    @click.option("--only", multiple=True, metavar="KIND", help="Take only jobs such as embed-part; repeatable.")
+    def worker(call: Call, drain: bool, only: tuple[str, ...]) -> None:
         """Take jobs from the queue and run them.
 
         Any number of workers, on any host that shares the workspace and its database.
@@ -70,7 +71,7 @@ def register(main: click.Group) -> None:
         from app import worker
 
         os.environ.update(call.settings.to_environment())
-        worker.main(["--drain"] if drain else [])
+        worker.main([*(["--drain"] if drain else []), *(f"--only={kind}" for kind in only)])
 
 
 def _serve(call: Call, host: str, port: int | None, *, hosts: tuple[str, ...], worker: bool, browser: bool) -> None:

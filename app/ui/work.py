@@ -39,6 +39,9 @@ def job_title(row: JobRow) -> str:
         "check": lambda: f"Check {say['path'].rstrip('/').rpartition('/')[2]}",
         "import": lambda: f"Import {say['name']}",
         "embed": lambda: f"Embed {say['dataset']} with {say['encoder']}",
+        "embed-part": lambda: (
+            f"Embed part {int(say['part']) + 1} of {say['parts']} of {say['dataset']} with {say['encoder']}"
+        ),
         "bank": lambda: f"Build the concepts {say['name']} from {say['source']}",
         "measure": lambda: f"Measure {say['model']} on {say['split']}",
         "trust": lambda: f"Look whether {say['model']} can be trusted on {say['split']}",
@@ -143,7 +146,9 @@ def _actions(row: JobRow, *, key: str) -> None:
 def _progress(row: JobRow) -> None:
     left = f", about {duration(row.eta)} left" if row.eta else ""
     message = escape(row.message, 160)
-    if row.state == "queued":
+    if row.state == "queued" and row.progress:  # its parts have begun
+        st.progress(row.progress, message)
+    elif row.state == "queued":
         st.caption(message or "Waits for its turn; `pellucid worker` starts another worker.")
     elif row.state == "running":
         st.progress(min(max(row.progress, 0.0), 1.0), f"{message or 'starting'}{'' if ' left' in message else left}")

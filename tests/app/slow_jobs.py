@@ -70,12 +70,19 @@ def hoard(ws: Workspace, params: Params, on_progress: OnProgress) -> dict[str, A
     return {"bytes": len(bytearray(params["bytes"]))}
 
 
-def embed_slowly(ws: Workspace, params: Params, on_progress: OnProgress) -> dict[str, Any]:
+def embed_slowly(ws: Workspace, params: Params, on_progress: OnProgress, kind: str = "embed") -> dict[str, Any]:
     """The job "embed" itself, with an encoder that takes its time."""
     from colour_encoder import ColourEncoder  # only this job waits for torch
 
     with patch("app.store.load_encoder", lambda ws, id: ColourEncoder(params["seconds"])):
-        return tasks.run(ws, "embed", {"dataset": params["dataset"], "encoder": "test:colour"}, on_progress)
+        return tasks.run(ws, kind, {**params, "encoder": "test:colour"}, on_progress)
 
 
-tasks.TASKS.update({job.__name__: job for job in (count, learn, deaf, die, refuse, crash, hoard, embed_slowly)})
+def embed_part_slowly(ws: Workspace, params: Params, on_progress: OnProgress) -> dict[str, Any]:
+    """The same for a part of it."""
+    return embed_slowly(ws, params, on_progress, "embed-part")
+
+
+tasks.TASKS.update(
+    {job.__name__: job for job in (count, learn, deaf, die, refuse, crash, hoard, embed_slowly, embed_part_slowly)}
+)

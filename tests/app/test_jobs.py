@@ -220,3 +220,65 @@ def test_the_tail_of_a_log_is_its_last_lines(workspace: Workspace) -> None:
 
     assert jobs.log_tail(workspace, 3, lines=2) == ["line 4998", "line 4999"]
     assert jobs.log_tail(workspace, 4) == []
+
+
+def in_parts(ws: Workspace, count: int = 3) -> jobs.JobRow:
+    shares = [{"steps": 9, "part": part} for part in range(count)]
+    return jobs.enqueue_in_parts(ws, "whole", {"steps": 9}, "part", shares)
+
+
+def test_parts_go_before_the_job_whose_parts_they_are(ws: Workspace) -> None:
+    whole = in_parts(ws)
+
+    claims = [jobs.claim(ws, "w") for _ in range(3)]
+
+    assert [(claim.kind, claim.params["part"], claim.parent) for claim in claims] == [
+        ("part", n, whole.id) for n in range(3)
+    ]
+    assert jobs.claim(ws, "w") is None
+    jobs.succeed(ws, claims[0], {})
+    jobs.fail(ws, claims[1], DataError("broken"))
+    assert jobs.claim(ws, "w") is None  # one is still running
+    jobs.release(ws, claims[2], "its worker was stopped", counts=False)
+    jobs.succeed(ws, jobs.claim(ws, "w"), {})
+    assert jobs.claim(ws, "w").job == whole.id
+
+
+def test_while_it_waits_a_job_is_as_far_as_its_parts_are_together(ws: Workspace) -> None:
+    whole = in_parts(ws, 4)
+    first, second = jobs.claim(ws, "w"), jobs.claim(ws, "w")
+
+    jobs.pulse(ws, first, 0.5, "half")
+    assert jobs.job(ws, whole.id).progress == pytest.approx(0.5 / 4)
+    jobs.succeed(ws, second, {})
+
+    row = jobs.job(ws, whole.id)
+    assert (row.state, row.message) == ("queued", "1 of 4 parts have ended")
+    assert row.progress == pytest.approx(1.5 / 4)
+    assert [part.progress for part in jobs.parts(ws, whole.id)] == [0.5, 1.0, 0.0, 0.0]
+
+
+def test_cancelling_a_job_cancels_its_parts(ws: Workspace) -> None:
+    whole = in_parts(ws)
+    running = jobs.claim(ws, "w")
+
+    jobs.cancel(ws, whole.id)
+
+    assert jobs.pulse(ws, running).cancel
+    assert [part.state for part in jobs.parts(ws, whole.id)] == ["running", "cancelled", "cancelled"]
+    assert jobs.claim(ws, "w") is None
+
+
+def test_an_active_job_that_is_asked_for_again_gets_no_further_parts(ws: Workspace) -> None:
+    first, again = in_parts(ws, 3), in_parts(ws, 5)
+
+    assert again.id == first.id
+    assert len(jobs.parts(ws, first.id)) == 3
+
+
+def test_a_worker_may_take_certain_kinds_only(ws: Workspace) -> None:
+    count, learn = jobs.enqueue(ws, "count", {"steps": 1}), jobs.enqueue(ws, "learn", {"steps": 1})
+
+    assert jobs.claim(ws, "w", ["refuse"]) is None
+    assert jobs.claim(ws, "w", ["learn", "refuse"]).job == learn.id
+    assert jobs.claim(ws, "w").job == count.id

@@ -1,14 +1,15 @@
 """One command in several processes: one answer, one error, one process that writes to the database."""
 
 import json
+import shutil
 import sys
 
 import pytest
 from click.exceptions import Exit
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from torch.distributed import DistNetworkError, HashStore
 
-from app import store
+from app import jobs, store, tasks
 from app.cli import main
 from app.commands.together import Together, joined
 from app.settings import Settings
@@ -16,6 +17,8 @@ from app.workspace import Workspace
 from cbm.data import ImageDataset
 from cbm.errors import DataError, PellucidError, UsageError
 from cbm.process_group import Group
+from cbm.progress import silent
+from tests.cbm.colours import ColourEncoder
 from tests.cbm.torchrun import started
 
 
@@ -78,3 +81,53 @@ def test_two_processes_embed_together_answer_once_and_note_it(workspace: Workspa
     assert "embedded 12 of 12 images" in done.stderr
     assert done.stderr.count("(the first of 2 processes)") >= 1
     assert store.dataset_row(workspace, "tiles").encoders == ("builtin:demo",)
+
+
+@pytest.fixture
+def workers(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """Whenever the command line waits, one job is done here."""
+    monkeypatch.setattr("app.store.load_encoder", lambda ws, id: ColourEncoder())
+
+    def work(seconds: float) -> None:
+        claim = jobs.claim(workspace, "w")
+        try:
+            jobs.succeed(workspace, claim, tasks.run(workspace, claim.kind, claim.params, silent))
+        except PellucidError as error:
+            jobs.fail(workspace, claim, error)
+
+    monkeypatch.setattr("app.commands.data.time.sleep", work)
+    return workspace
+
+
+def embed_by_workers(ws: Workspace, *more: str) -> Result:
+    command = ["embed", "tiles", "--encoder", "test:colour", "--jobs", "3", "--json", *more]
+    return CliRunner().invoke(main, [*command, "--workspace", str(ws.settings.home)])
+
+
+def test_workers_embed_in_parts_and_the_command_line_says_what_they_did(
+    workers: Workspace, many_tiles: ImageDataset
+) -> None:
+    store.add_dataset(workers, many_tiles, {})
+
+    first, again = embed_by_workers(workers), embed_by_workers(workers)
+
+    answers = [json.loads(done.stdout) for done in (first, again)]
+    assert [(answer["computed"], answer["reused"]) for answer in answers] == [(700, 0), (0, 700)]
+    assert [part.result["computed"] for part in jobs.parts(workers, answers[0]["job"])] == [256, 256, 188]
+    assert "waits for workers" in first.stderr
+    assert store.dataset_row(workers, "tiles").encoders == ("test:colour",)
+
+
+def test_a_job_that_fails_is_a_failed_command(workers: Workspace, tiles: ImageDataset) -> None:
+    store.add_dataset(workers, tiles, {})
+    shutil.rmtree(workers.folder("manifests"))
+
+    done = embed_by_workers(workers)
+
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["error"]["message"]
+
+
+def test_an_unknown_data_set_is_refused_before_anything_waits(workers: Workspace) -> None:
+    assert embed_by_workers(workers).exit_code == 1
+    assert jobs.jobs(workers) == []

@@ -234,5 +234,33 @@ def test_an_embedding_job_whose_worker_is_killed_ends_once_with_the_same_bytes(
     assert embeddings(ws) == embeddings(second_workspace)
 
 
+def test_two_workers_embed_in_parts_and_when_one_is_killed_the_other_ends_with_the_bytes_of_one(
+    ws: Workspace,
+    second_workspace: Workspace,
+    start: Callable[[], "subprocess.Popen[bytes]"],
+    many_tiles: ImageDataset,
+) -> None:
+    for place in (ws, second_workspace):
+        store.add_dataset(place, many_tiles, {})
+    jobs.enqueue(second_workspace, "embed_slowly", {"dataset": "tiles", "seconds": 0.0})
+    worker.run(second_workspace, drain=True)
+
+    params = {"dataset": "tiles", "seconds": 0.1}
+    shares = [{**params, "part": part, "parts": 2} for part in range(2)]
+    whole = jobs.enqueue_in_parts(ws, "embed_slowly", params, "embed_part_slowly", shares)
+    first, _ = start(), start()
+    mine = f":{first.pid}:"
+    eventually(lambda: any(mine in (part.worker or "") and part.progress > 0 for part in jobs.parts(ws, whole.id)))
+    first.kill()
+    ended = jobs.wait(ws, whole.id)
+
+    parts = jobs.parts(ws, whole.id)
+    assert (ended.state, ended.attempt, ended.result["computed"]) == ("succeeded", 1, 0)
+    assert {part.state for part in parts} == {"succeeded"}
+    assert sum(part.attempt for part in parts) == 3  # the one that was cut off, twice
+    assert sum(part.result["computed"] + part.result["reused"] for part in parts) == 700
+    assert embeddings(ws) == embeddings(second_workspace)
+
+
 def embeddings(ws: Workspace) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in ws.folder("embeddings").rglob("*") if path.is_file()}
