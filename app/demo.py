@@ -142,13 +142,13 @@ def model_name(world: World, method: str) -> str:
 
 
 def bank_for(world: World, name: str) -> str | None:
-    """The bank that a method gets: that of texts if it reads texts itself, else that of examples; or none."""
+    """The bank that a method gets: that of texts if it reads texts or learns from them, else that of examples; or none."""
     from cbm.methods import Need, method
 
     needs = method(name).needs
     if Need.CONCEPT_BANK not in needs:
         return None
-    wanted = "texts" if Need.TEXT_ENCODER in needs else "examples"
+    wanted = "texts" if {Need.TEXT_ENCODER, Need.TEXT_BANK} & set(needs) else "examples"
     return next(bank for bank, source in world.banks.items() if source == wanted)
 
 

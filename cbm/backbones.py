@@ -27,11 +27,13 @@ class Backbone(nn.Module):
         From pixels to pooled features.
     map_name
         The part whose map of features is averaged over its places and nothing else; empty where there is none.
+    last
+        Whether that map has its channels last, as in the Swin transformers of timm.
     """
 
-    def __init__(self, trunk: nn.Module, map_name: str = "") -> None:
+    def __init__(self, trunk: nn.Module, map_name: str = "", *, last: bool = False) -> None:
         super().__init__()
-        self.trunk, self.map_name = trunk, map_name
+        self.trunk, self.map_name, self.last = trunk, map_name, last
 
     def forward(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
         features: Tensor = self.trunk(pixels)
@@ -91,7 +93,8 @@ def make_backbone_encoder(
         raise EncoderError(
             f"{architecture} does not end in one row of features an image", hint="choose another backbone"
         )
-    backbone = Backbone(network, _averaged(features, places))
+    averaged, last = _averaged(features, places)
+    backbone = Backbone(network, averaged, last=last)
     return BackboneEncoder(name, made_ready(backbone, preprocessing, device=device), preprocessing, contract)
 
 
@@ -100,7 +103,11 @@ def _tried(network: nn.Module, pixels: Tensor) -> tuple[object, tuple[str, Tenso
     last: list[tuple[str, Tensor]] = []
 
     def note(name: str, module: nn.Module, inputs: object, output: object) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
+        if (
+            isinstance(output, Tensor)
+            and output.ndim == 4
+            and output[0].numel() > max(output.shape[1], output.shape[3])
+        ):
             last[:] = [(name, output)]
 
     leaves = [(name, part) for name, part in network.named_modules() if not list(part.children())]
@@ -113,12 +120,15 @@ def _tried(network: nn.Module, pixels: Tensor) -> tuple[object, tuple[str, Tenso
             hook.remove()
 
 
-def _averaged(features: Tensor, places: tuple[str, Tensor] | None) -> str:
-    """The name of the map whose mean the features are; empty where they are more than that."""
-    if places is None or places[1].shape[1] != features.shape[1]:
-        return ""
-    mean = places[1].mean((2, 3))
-    return places[0] if torch.allclose(mean, features, rtol=1e-4, atol=1e-5) else ""
+def _averaged(features: Tensor, places: tuple[str, Tensor] | None) -> tuple[str, bool]:
+    """The name of the map whose mean the features are, and whether it has its channels last; empty where they are more."""
+    if places is None:
+        return "", False
+    name, found = places
+    for last, mean in ((False, found.mean((2, 3))), (True, found.mean((1, 2)))):
+        if mean.shape == features.shape and torch.allclose(mean, features, rtol=1e-4, atol=1e-5):
+            return name, last
+    return "", False
 
 
 def load_strictly(network: nn.Module, weights: dict[str, Tensor], *, source: str, classifiers: Sequence[str]) -> None:

@@ -24,7 +24,6 @@ from cbm.torchvision_guard import ensure_torchvision
 KINDS = {"clip": "CLIPModel", "siglip": "SiglipModel"}
 KNOWN = (
     "openai/clip-vit-large-patch14",
-    "laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
     "google/siglip-base-patch16-224",
     "google/siglip-so400m-patch14-384",
     "google/siglip2-base-patch16-224",

@@ -140,7 +140,7 @@ def _averaged_parts(visual: Backbone, pixels: Tensor) -> _Parts:
         whole: Tensor = visual(pixels)[0].float()
     finally:
         handle.remove()
-    places = kept[-1][0].float().permute(1, 2, 0)  # [c h w] -> [h w c]
+    places = kept[-1][0].float() if visual.last else kept[-1][0].float().permute(1, 2, 0)  # [h w c]
     return places / (places.shape[0] * places.shape[1]), torch.zeros_like(whole), whole
 
 

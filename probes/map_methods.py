@@ -86,7 +86,7 @@ def gradcam(seen: View, asked: Asked) -> Float[Tensor, "k h w"]:
 
     In a transformer that is the input of the last attention: after it, patches have no gradient where only the class
     token is read. Its gradient is summed over the patches, as most have none. In other networks it is the last map of
-    features, the gradient's mean counts, and Captum does it (which takes the first axis of tokens for channels).
+    features, and the gradient's mean counts.
 
     References
     ----------
@@ -107,11 +107,19 @@ def gradcam(seen: View, asked: Asked) -> Float[Tensor, "k h w"]:
 
 
 def _gradcam_network(seen: View, asked: Asked) -> Float[Tensor, "k h w"]:
-    from captum.attr import LayerGradCam
-
-    explained = LayerGradCam(lambda pixels: asked.scores(seen.embed(pixels).cpu()), last_map(seen))
-    each = [explained.attribute(seen.pixels, target=concept)[0, 0] for concept in range(_count(seen, asked))]
-    return torch.stack(each).float().detach().cpu()
+    module, last = last_map(seen)
+    kept: list[Tensor] = []
+    hook = module.register_forward_hook(lambda module, inputs, output: kept.append(output))
+    try:
+        scores = _scores(seen, asked)
+    finally:
+        hook.remove()
+    features, *gradients = (
+        found[0].float() if last else found[0].float().permute(1, 2, 0)
+        for found in (kept[-1], *_gradients(scores, kept[-1:])[0])
+    )  # [h w c]
+    means = torch.stack(gradients).mean((1, 2))  # [k c]
+    return torch.einsum("hwc,kc->khw", features, means).detach().cpu()
 
 
 def relevance(seen: View, asked: Asked) -> Float[Tensor, "k h w"]:

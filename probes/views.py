@@ -76,18 +76,23 @@ def seen_by(visual: nn.Module, pixels: Float[Tensor, "1 3 h w"]) -> View:
     return View(visual, pixels, tower, tower.grid(pixels))
 
 
-def last_map(seen: View) -> nn.Module:
-    """The part of a network without attention that makes its last map of features."""
-    return _last_places(seen.visual, seen.pixels)[0]
+def last_map(seen: View) -> tuple[nn.Module, bool]:
+    """The part of a network without attention that makes its last map of features, and whether channels are last in it."""
+    module, _, last = _last_places(seen.visual, seen.pixels)
+    return module, last
 
 
-def _last_places(visual: nn.Module, pixels: Tensor) -> tuple[nn.Module, tuple[int, int]]:
-    """The last part that returns more than one place an image, and how many it returns."""
-    found: list[tuple[nn.Module, tuple[int, int]]] = []
+def _last_places(visual: nn.Module, pixels: Tensor) -> tuple[nn.Module, tuple[int, int], bool]:
+    """The last part that returns more than one place an image, how many it returns, and whether its channels are last."""
+    found: list[tuple[nn.Module, torch.Size]] = []
 
     def note(module: nn.Module, inputs: object, output: object) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
-            found.append((module, (output.shape[2], output.shape[3])))
+        if (
+            isinstance(output, Tensor)
+            and output.ndim == 4
+            and output[0].numel() > max(output.shape[1], output.shape[3])
+        ):
+            found.append((module, output.shape))
 
     parts = [part for part in visual.modules() if not list(part.children())]
     hooks = [part.register_forward_hook(note) for part in parts]
@@ -99,7 +104,14 @@ def _last_places(visual: nn.Module, pixels: Tensor) -> tuple[nn.Module, tuple[in
             hook.remove()
     if not found:
         raise EncoderError(f"a {type(visual).__name__} has no map of features", hint=LIKE)
-    (high, wide), (rows, columns) = pixels.shape[-2:], found[-1][1]
-    if not 0.5 < (rows / high) / (columns / wide) < 2:  # channels last, as in Swin transformers of timm
-        raise EncoderError("this network keeps its places in an order that is not known here", hint=LIKE)
-    return found[-1]
+    module, (_, first, second, third) = found[-1]
+    for last, grid in ((False, (second, third)), (True, (first, second))):  # last: Swin transformers of timm
+        if _like_the_image(grid, (pixels.shape[-2], pixels.shape[-1])):
+            return module, grid, last
+    raise EncoderError("this network keeps its places in an order that is not known here", hint=LIKE)
+
+
+def _like_the_image(grid: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Whether places divide both sides of an image alike, but for what strides round."""
+    (rows, columns), (high, wide) = grid, size
+    return max(grid) > 1 and abs(rows * wide - columns * high) <= max(high, wide)

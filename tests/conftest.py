@@ -83,7 +83,7 @@ def planted_world(seed: int = 0, n: int = 480, noise: float = 0.35) -> Planted:
         names=CONCEPTS,
         vectors=torch.from_numpy(directions).float(),
         intercepts=torch.zeros(len(CONCEPTS)),
-        origin=tuple(Origin("annotation", "planted") for _ in CONCEPTS),
+        origin=tuple(Origin("text", "planted") for _ in CONCEPTS),
         quality=tuple(Quality() for _ in CONCEPTS),
         encoder_id="planted",
         contract="planted-contract",

@@ -23,6 +23,7 @@ class Need(Enum):
     """What a method cannot do without; the value is the sentence shown when it is missing."""
 
     CONCEPT_BANK = "it needs a concept bank; build one from texts or from annotated images"
+    TEXT_BANK = "it needs a concept bank from texts, whose similarities to images it learns; this one has no texts"
     TEXT_ENCODER = "it needs an encoder that reads text, such as builtin:demo or builtin:photo"
     TEXT_OR_ATOMS = (
         "it needs an encoder that reads text, such as builtin:demo or builtin:photo, or a concept bank of atoms"
@@ -89,10 +90,16 @@ def holds_atoms(bank: ConceptBank | None) -> bool:
     return bank is not None and len(bank) > 0 and are_atoms(bank)
 
 
+def without_texts(bank: ConceptBank | None) -> bool:
+    """Whether some concept of a bank came from images alone: annotated ones, or atoms that were found in them."""
+    return bank is not None and any(origin.source in ("annotation", "atom") for origin in bank.origin)
+
+
 def missing(needs: tuple[Need, ...], data: TrainingSet) -> str:
     """Why a method cannot be fitted on this data, as one sentence; empty when it can."""
     there = {
         Need.CONCEPT_BANK: data.bank is not None and len(data.bank) > 0,
+        Need.TEXT_BANK: not without_texts(data.bank),
         Need.TEXT_ENCODER: data.encoder is not None,
         Need.TEXT_OR_ATOMS: data.encoder is not None or holds_atoms(data.bank),
         Need.CONCEPT_LABELS: data.concept_labels is not None,

@@ -196,7 +196,7 @@ METHOD = Method(
     title="Label-free CBM",
     summary="Learns to score concepts as their texts do, leaves out those that it cannot learn, and stays sparse.",
     paper="Oikarinen, Das, Nguyen, Weng: Label-Free Concept Bottleneck Models, ICLR 2023",
-    needs=(Need.CONCEPT_BANK,),
+    needs=(Need.CONCEPT_BANK, Need.TEXT_BANK),
     config=Config,
     fit=fit,
 )

@@ -55,6 +55,13 @@ def siglip_folder(folder: Path, *, seed: int = 0) -> str:
     return f"hf:{folder}"
 
 
+TIMM_ARGUMENTS = {  # timm has no small Swin of its own
+    "swin_tiny_patch4_window7_224": {
+        "embed_dim": 16, "depths": [1, 1, 2], "num_heads": [1, 2, 2], "img_size": 64, "window_size": 4,
+    },
+}  # fmt: skip
+
+
 def timm_folder(folder: Path, *, name: str = "test_resnet", seed: int = 0, **settings: object) -> str:
     """A backbone of timm; `settings` change its `pretrained_cfg`."""
     ensure_torchvision()
@@ -62,13 +69,13 @@ def timm_folder(folder: Path, *, name: str = "test_resnet", seed: int = 0, **set
     from safetensors.torch import save_file
 
     torch.manual_seed(seed)
-    model = timm.create_model(name, pretrained=False, num_classes=5)
+    arguments = TIMM_ARGUMENTS.get(name, {})
+    model = timm.create_model(name, pretrained=False, num_classes=5, **arguments)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(model.state_dict(), folder / "model.safetensors")
-    known = {**model.pretrained_cfg, "input_size": (3, 64, 64), "crop_pct": 0.9} if "vit" not in name else {}
-    config = {"architecture": name, "num_classes": 5, "pretrained_cfg": {**known, **settings}}
-    if "vit" in name:
-        config["pretrained_cfg"] = {**model.pretrained_cfg, **settings}
+    small = {} if "vit" in name else {"input_size": (3, 64, 64), "crop_pct": 0.9}
+    known = {**model.pretrained_cfg, **small, **settings}
+    config = {"architecture": name, "num_classes": 5, "model_args": arguments, "pretrained_cfg": known}
     (folder / "config.json").write_text(json.dumps(config))
     return f"timm:local-dir:{folder}"
 

@@ -48,12 +48,31 @@ def torchvision_resnet():
     return make_backbone_encoder("tiny", network, Preprocessing(size=(64, 64)), architecture="tiny")
 
 
+def torchvision_tiny(kind):
+    """A tiny Swin or ConvNeXt of torchvision, without its classifier."""
+    from torchvision.models.convnext import CNBlockConfig, ConvNeXt
+    from torchvision.models.swin_transformer import SwinTransformer
+
+    torch.manual_seed(0)
+    if kind == "swin":
+        network = SwinTransformer([4, 4], 16, [1, 1], [2, 2], [4, 4], stochastic_depth_prob=0.0)
+        network.head = torch.nn.Identity()
+    else:
+        network = ConvNeXt([CNBlockConfig(16, 24, 1), CNBlockConfig(24, None, 1)])
+        network.classifier[2] = torch.nn.Identity()
+    return make_backbone_encoder("tiny", network, Preprocessing(size=(64, 64)), architecture="tiny")
+
+
+SWIN = "swin_tiny_patch4_window7_224"
 MAKERS = {
     "clip": (lambda folder: load_encoder(clip_folder(folder)), ALL, (4, 4)),
     "siglip": (lambda folder: load_encoder(siglip_folder(folder)), LEFT, (4, 4)),
     "timm vit": (lambda folder: load_encoder(timm_folder(folder, name="test_vit")), ALL, (10, 10)),
     "timm resnet": (lambda folder: load_encoder(timm_folder(folder)), NETWORK, None),
     "timm convnext": (lambda folder: load_encoder(timm_folder(folder, name="test_convnext")), LEFT, None),
+    "timm swin": (lambda folder: load_encoder(timm_folder(folder, name=SWIN)), NETWORK, (4, 4)),
+    "torchvision swin": (lambda folder: torchvision_tiny("swin"), NETWORK, (8, 8)),
+    "torchvision convnext": (lambda folder: torchvision_tiny("convnext"), LEFT, (8, 8)),
     "torchvision vit": (lambda folder: torchvision_vit(), ALL, (4, 4)),
     "torchvision resnet": (lambda folder: torchvision_resnet(), NETWORK, (2, 2)),
 }
@@ -163,19 +182,55 @@ def test_a_network_without_attention_says_so(encoders):
         look(encoders["timm resnet"], torch.zeros(3, 64, 64))
 
 
-def test_a_network_with_channels_last_is_refused_instead_of_taken_for_a_wide_map():
-    class Last(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.cells, self.norm = torch.nn.Conv2d(3, 48, 8, stride=8), torch.nn.LayerNorm(48)
+class Last(torch.nn.Module):
+    """A linear map of each cell, its channels kept last, and the mean of all cells."""
 
-        def forward(self, pixels):
-            return self.norm(self.cells(pixels).permute(0, 2, 3, 1)).mean((1, 2))
+    def __init__(self, channels):
+        super().__init__()
+        self.cells, self.norm = torch.nn.Conv2d(3, channels, 8, stride=8), torch.nn.LayerNorm(channels)
 
-    encoder = make_backbone_encoder("last", Last(), Preprocessing(size=(32, 32)), architecture="last")
+    def forward(self, pixels):
+        return self.norm(self.cells(pixels).permute(0, 2, 3, 1)).mean((1, 2))
+
+
+@pytest.mark.parametrize("channels", [4, 6, 48])  # four is also the number of places in a row
+def test_a_network_with_channels_last_is_read_so_and_not_taken_for_a_wide_map(channels):
+    torch.manual_seed(0)
+    encoder = make_backbone_encoder("last", Last(channels), Preprocessing(size=(32, 32)), architecture="last")
+    model = model_of(encoder)
+    picture = Image.new("RGB", (32, 32), (90, 90, 90))
+    picture.paste((255, 0, 0), (16, 8, 24, 16))  # the second row's third cell
+
+    found = concept_maps(model, encoder, picture)
+
+    for one in found:
+        assert one.values.shape == (4, 4)
+        assert float(one.values.sum()) + one.rest == pytest.approx(one.score, abs=1e-4)
+        apart = (one.values - one.values.median()).abs()
+        assert divmod(int(apart.argmax()), 4) == (1, 2)
+        assert int((apart > 1e-5).sum()) == 1
+    if channels != 4:
+        across = concept_maps(model, encoder, picture, method="gradcam")
+        assert all(int(one.values.sub(one.values.median()).abs().argmax()) == 6 for one in across)
+
+
+def test_places_in_an_order_that_is_not_known_are_refused():
+    encoder = make_backbone_encoder("odd", OddMap(), Preprocessing(size=(32, 32)), architecture="odd")
 
     with pytest.raises(EncoderError, match="an order that is not known here"):
         concept_maps(model_of(encoder), encoder, picture(), method="occlusion")
+
+
+class OddMap(torch.nn.Module):
+    """Cells in one long row, the channels in the middle."""
+
+    def __init__(self):
+        super().__init__()
+        self.cells, self.row = torch.nn.Conv2d(3, 48, 8, stride=8), torch.nn.Flatten(2)
+        self.shaped = torch.nn.Unflatten(2, (16, 1))
+
+    def forward(self, pixels):
+        return self.shaped(self.row(self.cells(pixels))).mean((2, 3)) ** 2
 
 
 def test_weights_that_do_not_fit_are_named():

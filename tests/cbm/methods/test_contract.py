@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from cbm.bank import ConceptBank
+from cbm.bank import ConceptBank, Origin
 from cbm.config import specs
 from cbm.edits import (
     DropConcept,
@@ -160,6 +160,9 @@ def test_an_edited_model_is_saved_and_explained_as_any_other(name, world, fitted
 def test_what_it_needs_and_does_not_get_is_asked_for_in_one_sentence(name, world):
     lacking = {
         Need.CONCEPT_BANK: replace(world, bank=None),
+        Need.TEXT_BANK: replace(
+            world, bank=replace(world.bank, origin=tuple(Origin("annotation") for _ in world.bank.names))
+        ),
         Need.TEXT_ENCODER: replace(world, encoder=None),
         Need.TEXT_OR_ATOMS: replace(world, encoder=None),
         Need.CONCEPT_LABELS: replace(world, concepts=(), concept_labels=None),
