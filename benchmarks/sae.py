@@ -13,6 +13,7 @@ weight; `l0` how many codes an image had.
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from unittest.mock import MagicMock
 
@@ -156,6 +157,8 @@ def measured(config: SaeConfig, warm: int, repetitions: int) -> tuple[list[Row],
     makers = {"dictionary-learning": dictionary_learning, "overcomplete": overcomplete}
     there = {name: make_peer for name, make_peer in makers.items() if find_spec(PEERS[name])}
     steps: dict[str, Callable[[Tensor], object]] = {"ours": training.step}
+    if config.kind == "relu":
+        steps["ours, bfloat16 products"] = Training(training.dictionary, replace(config, precision="bfloat16")).step
     steps |= {name: make_peer(training) for name, make_peer in there.items()}
     steps["autograd, Adam"] = autograd(training)[0]
     equality = apart(make, data)

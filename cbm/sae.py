@@ -1,6 +1,6 @@
 """Sparse autoencoders on embeddings: a dictionary of atoms, few of which add up to each embedding.
 
-Three ways to keep the codes few are one function, `activate`; the gradient is written out once and serves all three.
+Three ways to keep the codes few are one function, `activate`.
 A dictionary is a value in the units of the embeddings, whatever scale it was trained in.
 """
 
@@ -11,14 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cbm.process_group import ALONE, Group
-from cbm.sparse_codes import Sparse, largest_of_all, largest_of_rows, positive
 from cbm.streams import Rows, blocks
 
 Kind = Literal["relu", "topk", "batchtopk"]
+Precision = Literal["float32", "bfloat16"]
 KINDS: tuple[Kind, ...] = ("relu", "topk", "batchtopk")
-FEW = 0.06  # share of codes that are not zero below which their products are worth taking one by one
-WIDE = 256  # atoms below which whole matrices are faster all the same
 
 
 @dataclass(frozen=True)
@@ -91,123 +88,6 @@ def activate(read: Float[Tensor, "n h"], kind: Kind, k: int) -> Float[Tensor, "n
     rows = read if kind == "topk" else read.reshape(1, -1)
     largest = rows.topk(min(k * (1 if kind == "topk" else len(read)), rows.shape[1]), dim=1, sorted=False)
     return torch.zeros_like(rows).scatter_(1, largest.indices, largest.values.clamp(min=0)).view_as(read)
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a batch says: the loss of each embedding, the squared length of what it misses, the gradient of their mean
-    loss, and how often each atom was used."""
-
-    losses: Float[Tensor, "n"]
-    missed: Float[Tensor, "n"]
-    encoder: Float[Tensor, "h d"]
-    bias: Float[Tensor, "h"]
-    decoder: Float[Tensor, "h d"]
-    centre: Float[Tensor, "d"]
-    used: Int[Tensor, "h"]
-
-
-def losses(dictionary: Dictionary, x: Float[Tensor, "n d"], *, l1: float) -> Float[Tensor, "n"]:
-    """Squared length of what is not reconstructed, plus `l1` times the sum of the codes."""
-    codes = activate(dictionary.read(x), dictionary.kind, dictionary.k)
-    return (dictionary.decode(codes) - x).square().sum(1) + l1 * codes.sum(1)
-
-
-def gradients(
-    dictionary: Dictionary,
-    x: Float[Tensor, "n d"],
-    *,
-    l1: float,
-    of: int | None = None,
-    group: Group = ALONE,
-    room: Float[Tensor, "n h"] | None = None,
-) -> Step:
-    """The gradient of the mean of `losses`, without its part along each atom, which has to keep its length.
-
-    Parameters
-    ----------
-    of, group
-        For a part of a batch: the embeddings of the whole batch, and the processes that have the other parts. Then the
-        gradients of all parts add up to that of the batch.
-    room
-        Where what the atoms read is written: memory that is used again costs less than new memory.
-
-    Notes
-    -----
-    The published code takes the mean over the `d` features of the squared error, and the sum of the codes: its penalty
-    is `d` times ours, and means something else for each encoder. Only what the atoms read is a product of whole
-    matrices. Where few codes are left, decoding, their gradients and both weight gradients touch no others.
-    """
-    inside = x - dictionary.centre
-    read = torch.addmm(dictionary.bias, inside, dictionary.encoder.T, out=room)
-    of = of or len(x)
-    few = few_codes(read, dictionary.kind, dictionary.k, of, group) if _spares(dictionary, group) else None
-    if few is None:
-        return _dense(dictionary, x, inside, activate(read, dictionary.kind, dictionary.k), l1, of)
-    missed = few.times(dictionary.decoder) + dictionary.centre - x
-    down = missed * (2 / of)
-    through = few.products(down, dictionary.decoder).plus(l1 / of)
-    turn = few.by_columns()
-    total = through.column_sums()
-    squared = missed.square().sum(1)
-    return Step(
-        losses=squared + l1 * few.row_sums(),
-        missed=squared,
-        encoder=through.transposed_times(inside, turn),
-        bias=total,
-        decoder=_across(few.transposed_times(down, turn), dictionary.decoder),
-        centre=down.sum(0) - total @ dictionary.encoder,  # added after decoding, taken off before encoding
-        used=few.column_counts(),
-    )
-
-
-def few_codes(
-    read: Float[Tensor, "n h"], kind: Kind, k: int, of: int | None = None, group: Group = ALONE
-) -> Sparse | None:
-    """The codes that `activate` leaves, if they are few; `None` for "relu" when they are not.
-
-    `of` and `group` as in `gradients`: the largest of a batch are those of all its parts.
-    """
-    if kind == "topk":
-        return largest_of_rows(read, k)
-    if kind == "batchtopk":
-        return largest_of_all(read, k * (of or len(read)), group)
-    return positive(read, at_most=FEW)
-
-
-def _spares(dictionary: Dictionary, group: Group) -> bool:
-    """Whether to look for few codes; of a batch in parts, "batchtopk" has to."""
-    return len(dictionary) >= WIDE or (dictionary.kind == "batchtopk" and group.size > 1)
-
-
-def _dense(
-    dictionary: Dictionary,
-    x: Float[Tensor, "n d"],
-    inside: Float[Tensor, "n d"],
-    codes: Float[Tensor, "n h"],
-    l1: float,
-    of: int,
-) -> Step:
-    """The same for codes that are many; each product is of whole matrices."""
-    missed = torch.addmm(dictionary.centre, codes, dictionary.decoder) - x
-    down = missed * (2 / of)
-    back = (down @ dictionary.decoder.T).add_(l1 / of).mul_(codes > 0)
-    total, squared = back.sum(0), missed.square().sum(1)
-    return Step(
-        losses=squared + l1 * codes.sum(1),
-        missed=squared,
-        encoder=back.T @ inside,
-        bias=total,
-        decoder=_across(codes.T @ down, dictionary.decoder),
-        centre=down.sum(0) - total @ dictionary.encoder,
-        used=(codes > 0).sum(0),
-    )
-
-
-def _across(gradient: Float[Tensor, "h d"], atoms: Float[Tensor, "h d"]) -> Float[Tensor, "h d"]:
-    """The gradient without its part along each atom; changes it in place."""
-    along = torch.linalg.vecdot(gradient, atoms)
-    return gradient.addcmul_(atoms, along[:, None], value=-1)
 
 
 def calibrated(dictionary: Dictionary, x: Float[Tensor, "n d"]) -> float:

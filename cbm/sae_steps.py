@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cbm.process_group import ALONE, Group
-from cbm.sae import Dictionary, Kind, Step, gradients, losses
+from cbm.sae import Dictionary, Kind, Precision
+from cbm.sae_gradients import Step, gradients, losses
 from cbm.streams import ROWS_AT_ONCE, Scaled
 
 WEIGHTS = ("encoder", "bias", "decoder", "centre")
@@ -33,6 +34,8 @@ class SaeConfig:
         Epochs, or a part of one, after which atoms that nothing used are drawn again; never within the last as many.
     held
         Embeddings, at even distances, from which nothing is learned, and on which the dictionary is tried meanwhile.
+    precision
+        Of the products when "relu" leaves many codes; weights, and what Adam remembers, are in single precision.
     seed
         Of the first atoms, the order and the draws.
     """
@@ -46,6 +49,7 @@ class SaeConfig:
     rate: float = 1e-3
     resample: float = 10
     held: int = 0
+    precision: Precision = "float32"
     seed: int = 0
 
 
@@ -85,7 +89,8 @@ class Training:
         """
         if len(self.room) < len(x):
             self.room = torch.empty(len(x), len(self.dictionary))
-        found = gradients(self.dictionary, x, l1=self.penalty, of=of, group=group, room=self.room[: len(x)])
+        room, precision = self.room[: len(x)], self.config.precision
+        found = gradients(self.dictionary, x, l1=self.penalty, of=of, group=group, precision=precision, room=room)
         sums = torch.stack([found.losses.sum(), found.missed.sum(), torch.tensor(float(len(x)))])
         if group.size > 1:
             _sum(found, sums, group)

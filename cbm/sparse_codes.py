@@ -67,9 +67,32 @@ class Sparse:
             found = torch.sparse.sampled_addmm(pattern, left, right.T, beta=0)
         return replace(self, values=found.values())
 
-    def plus(self, number: float) -> "Sparse":
-        """Every entry and a number."""
-        return replace(self, values=self.values + number) if number else self
+    def plus(self, number: float | Float[Tensor, "m"]) -> "Sparse":
+        """Every entry and a number, or a number of its own."""
+        return replace(self, values=self.values + number)
+
+    def only(self, kept: Int[Tensor, "k"]) -> "Sparse":
+        """The entries at these places, which rise."""
+        counts = torch.bincount(self.rows()[kept], minlength=len(self.starts) - 1)
+        return replace(self, starts=_starts(counts), columns=self.columns[kept], values=self.values[kept])
+
+    def largest_of_rows(self, k: int) -> "Sparse":
+        """The `k` largest positive entries of each row."""
+        n, first = len(self.starts) - 1, self.starts[:-1]
+        wide = max(k, int(self.starts.diff().max()) if n else 0)
+        places = torch.arange(len(self.values)) - first.repeat_interleave(self.starts.diff())
+        whole = torch.full((n, wide), -torch.inf)
+        whole[self.rows(), places] = self.values
+        best = torch.from_numpy(np.sort(_last(whole, k), axis=1))  # [n k]
+        return self.only((first[:, None] + best)[whole.gather(1, best) > 0])
+
+    def largest_of_all(self, count: int, group: Group = ALONE) -> "Sparse":
+        """The `count` largest positive entries, of all rows of all processes."""
+        mine = self.values.numpy()
+        at = np.flatnonzero(mine > 0)
+        if len(at) > count:
+            at = at[np.sort(np.argpartition(mine[at], len(at) - count)[len(at) - count :])]
+        return self.only(torch.from_numpy(at[mine[at] >= _least_of_all(mine[at], count, group)]))
 
     def by_columns(self) -> Turn:
         """The order of the entries that goes column after column."""
@@ -153,10 +176,8 @@ def largest_of_all(read: Float[Tensor, "n h"], count: int, group: Group = ALONE)
     flat = read.reshape(-1).numpy()
     maxima = (read.view(n, BLOCK, h // BLOCK).amax(1) if h % BLOCK == 0 else read).reshape(-1).numpy()
     least = np.partition(maxima, len(maxima) - count)[len(maxima) - count] if count < len(maxima) else -np.inf
-    at = np.flatnonzero(flat >= max(least, np.finfo(np.float32).tiny))
-    if len(at) > count:
-        at = at[np.sort(np.argpartition(flat[at], len(at) - count)[len(at) - count :])]
-    return _at(read, torch.from_numpy(at[flat[at] >= _least_of_all(flat[at], count, group)]))
+    at = torch.from_numpy(np.flatnonzero(flat >= max(least, np.finfo(np.float32).tiny)))
+    return at_positions(at, read.reshape(-1)[at], (n, h)).largest_of_all(count, group)
 
 
 def _least_of_all(mine: NDArray[np.float32], count: int, group: Group) -> np.float32 | float:
@@ -171,14 +192,17 @@ def _least_of_all(mine: NDArray[np.float32], count: int, group: Group) -> np.flo
 
 def positive(read: Float[Tensor, "n h"], *, at_most: float) -> Sparse | None:
     """The positive entries; `None` if they are more than this share of all."""
-    at = np.flatnonzero(read.reshape(-1).numpy() > 0)
-    return _at(read, torch.from_numpy(at)) if len(at) <= at_most * read.numel() else None
+    there = read.reshape(-1).numpy() > 0
+    if np.count_nonzero(there) > at_most * read.numel():
+        return None
+    places = torch.from_numpy(np.flatnonzero(there))
+    return at_positions(places, read.reshape(-1)[places], (len(read), read.shape[1]))
 
 
-def _at(read: Float[Tensor, "n h"], at: Int[Tensor, "m"]) -> Sparse:
-    n, h = read.shape
-    counts = torch.bincount(at // h, minlength=n)
-    return Sparse(_starts(counts), at % h, read.reshape(-1)[at], h)
+def at_positions(at: Int[Tensor, "m"], values: Float[Tensor, "m"], shape: tuple[int, int]) -> Sparse:
+    """Entries at positions that rise, of the matrix laid out row after row."""
+    n, h = shape
+    return Sparse(_starts(torch.bincount(at // h, minlength=n)), at % h, values, h)
 
 
 def _starts(counts: Int[Tensor, "n"]) -> Int[Tensor, "_"]:

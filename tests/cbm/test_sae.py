@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.nn.functional import linear, normalize
 
-from cbm.sae import KINDS, Dictionary, activate, calibrated, gate, gradients, losses, measure
+from cbm.sae import KINDS, Dictionary, activate, calibrated, gate, measure
+from cbm.sae_gradients import gradients, losses
 from cbm.sae_steps import SaeConfig, Training, draw_chances, first_guess, new_encoder_rows
 
 PUBLISHED = {

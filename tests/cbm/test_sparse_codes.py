@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from cbm.sae import FEW, KINDS, activate, few_codes
+from cbm.sae import KINDS, activate
+from cbm.sae_gradients import FEW, few_codes
 from cbm.sparse_codes import Sparse, largest_of_all, largest_of_rows, positive
 
 
