@@ -6,6 +6,7 @@ is a field of it, so that "what is missing" can be asked before anything is fitt
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -131,7 +132,7 @@ class TrainingSet:
             raise unknown("split", name, self.split_names)
         return self.where(keep)
 
-    @property
+    @cached_property
     def split_names(self) -> tuple[str, ...]:
         """Names of the splits that have images: train, val, test first, others after them."""
         order = {"train": 0, "val": 1, "test": 2}

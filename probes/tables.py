@@ -1,7 +1,9 @@
 """What a model decides on a split: the predictions, and tables of them by class and by group."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import torch
 from jaxtyping import Float, Int
@@ -119,11 +121,8 @@ def class_rows(decisions: Decisions) -> tuple[GroupRow, ...]:
 
 
 def _rows_by(names: Sequence[str], decisions: Decisions) -> tuple[GroupRow, ...]:
-    right: dict[str, list[bool]] = {}
-    if names:
-        for name, hit in zip(names, (decisions.predicted == decisions.truth).tolist(), strict=True):
-            right.setdefault(name, []).append(hit)
-    rows = [GroupRow(name, wilson(sum(hits), len(hits))) for name, hits in right.items() if name]
+    right = Counter(compress(names, (decisions.predicted == decisions.truth).tolist()))
+    rows = [GroupRow(name, wilson(right[name], count)) for name, count in Counter(names).items() if name]
     return tuple(sorted(rows, key=lambda row: (row.accuracy.value, row.group)))
 
 

@@ -34,7 +34,7 @@ def browse(scene: Scene) -> None:
 def _filters(scene: Scene) -> np.ndarray:
     """Controls for split, class, group and errors; the positions of the images that are left."""
     data = scene.data
-    groups = sorted({group for group in data.groups or () if group})
+    groups = scene.group_names
     split = _one_of("Split", data.split_names, "split", str(data.splits[scene.image]))
     class_ = _one_of("Class", data.classes, "label")
     group = _one_of("Group", groups, "group") if groups else ""

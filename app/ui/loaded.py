@@ -72,9 +72,14 @@ class Scene:
         """What every concept's score is like on the training images."""
         return _ranges(self.key, self)
 
+    @property
+    def group_names(self) -> list[str]:
+        """The groups that images belong to, in order."""
+        return _groups(self.key, self)
+
     @cached_property
     def image(self) -> int:
-        """Position of the selected image; the first test image when none is selected."""
+        """Position of the selected image; the first that passes the filters of the address when none is selected."""
         return _positions(self.key, self).get(selection().image, _first(self))
 
 
@@ -239,6 +244,11 @@ def _ranges(key: str, _scene: Scene) -> "Ranges":
     return cases.ranges(scores[train] if train.any() else scores)
 
 
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _groups(key: str, _scene: Scene) -> list[str]:
+    return sorted({group for group in _scene.data.groups or () if group})
+
+
 @st.cache_resource(show_spinner=False, max_entries=4)
 def _positions(key: str, _scene: Scene) -> dict[str, int]:
     return {id: position for position, id in enumerate(_scene.data.ids)}
@@ -250,8 +260,18 @@ def _thumbnails(key: str, ids: tuple[str, ...], size: int, _ws: Workspace, datas
 
 
 def _first(scene: Scene) -> int:
-    tested = (scene.data.splits == "test").nonzero()[0]
-    return int(tested[0]) if len(tested) else 0
+    from app import cases
+
+    data, names = scene.data, scene.data.split_names
+    said = {
+        key: str(st.session_state.get(key, st.query_params.get(key, "")))
+        for key in ("split", "label", "group", "wrong")
+    }
+    split = said["split"] if said["split"] in names else "test" if "test" in names else ""
+    group = said["group"] if said["group"] in scene.group_names else ""
+    filters = {"class_": said["label"], "group": group, "wrong": said["wrong"].lower() == "true"}
+    found = cases.chosen(data, scene.outcome, split=split, **filters)
+    return int(found[0]) if len(found) else 0
 
 
 def _with_models(ws: Workspace, names: Sequence[str]) -> str:

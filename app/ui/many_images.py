@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import streamlit as st
 
 from app import charts
@@ -15,9 +16,11 @@ from cbm.errors import PellucidError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cbm.training_set import TrainingSet
     from probes.corrections import TrueScores
     from probes.interventions import Curve
 
+MOST_IMAGES = 2000  # of a split; more would change no curve by as much as its interval
 WORK = 2 * 10**9  # logits of imagined answers that a person waits for, some seconds
 TYPICAL = 0.5  # quantile of the scores with a concept that "yes" stands for: an expected answer moves little
 FEWEST = 5  # corrections shown whatever they cost
@@ -77,7 +80,9 @@ def many_images(scene: Scene) -> None:
         note=f"The band is the 95 % interval of “{best}”; the others' are as wide, and in the table.",
     )
     st.dataframe(_areas(found), hide_index=True, width="stretch", alt="Policies and the areas under their curves")
-    st.caption(f"{TOLD[asked.to]} The area is the curve's mean height.")
+    size = scene.dataset.splits.get(split, 0)
+    few = f" Of the {size:,} images {MOST_IMAGES:,} are drawn; the command takes all." if size > MOST_IMAGES else ""
+    st.caption(f"{TOLD[asked.to]} The area is the curve's mean height.{few}")
 
 
 @dataclass(frozen=True)
@@ -167,6 +172,15 @@ def _areas(found: "Mapping[str, Curve]") -> "pd.DataFrame":
     return table(rows, ["policy", "asks first for", "area under the curve"])
 
 
+def _some(data: "TrainingSet", split: str) -> "TrainingSet":
+    """The images, but of a large split only so many, drawn with a seed; corrections learn from the other splits."""
+    there = np.flatnonzero(data.splits == split)
+    if len(there) <= MOST_IMAGES:
+        return data
+    drawn = np.random.default_rng(0).permutation(there)[:MOST_IMAGES]
+    return data.where(np.sort(np.concatenate([np.flatnonzero(data.splits != split), drawn])))
+
+
 @st.cache_resource(show_spinner=False, max_entries=16)
 def _answers(key: str, _scene: Scene) -> "TrueScores":
     from probes.corrections import true_scores
@@ -179,7 +193,7 @@ def _curves(key: str, _scene: Scene, split: str, _asked: Asked) -> "dict[str, Cu
     from probes.interventions import intervention_curve
     from probes.questions import groups_by_name
 
-    model, data = _scene.model, _scene.data
+    model, data = _scene.model, _some(_scene.data, split)
     imagined = int((data.splits == split).sum()) * len(model.concepts) * len(model.classes)
     steps = max(FEWEST, WORK // max(1, 6 * imagined))  # six imagined answers a step, over all policies
     return {

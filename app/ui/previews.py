@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import reduce
+from typing import TYPE_CHECKING
 
 import streamlit as st
 import torch
@@ -12,7 +13,10 @@ from cbm.edits import Edit, dumps
 from cbm.live import LiveLogits, live_logits
 from probes.comparison import Comparison, changes, compare
 from probes.intervals import Estimate
-from probes.tables import decided
+from probes.tables import Decisions, decided
+
+if TYPE_CHECKING:
+    from cbm.training_set import TrainingSet
 
 
 def compared(scene: Scene, before: Sequence[Edit], after: Sequence[Edit], split: str) -> Comparison:
@@ -25,23 +29,43 @@ def compared(scene: Scene, before: Sequence[Edit], after: Sequence[Edit], split:
 def _compared(key: str, _scene: Scene, _before: tuple[Edit, ...], _after: tuple[Edit, ...], split: str) -> Comparison:
     if not _scene.fitted.exact:
         return compare(edited(_scene, _before), edited(_scene, _after), _scene.data, split)
-    rows = torch.as_tensor(_scene.data.splits == split)
-    images = _scene.data.split(split)
-    states = [live_after(_scene, edits) for edits in (_before, _after)]
-    old, new = (decided(live.model, images, live.logits[:, rows].T) for live in states)
-    return changes(old, new, states[0].model.classes, states[1].model.classes)
+    old, new = (
+        _decided(f"{_images(_scene)}|{dumps(edits)}|{split}", _scene, edits, split) for edits in (_before, _after)
+    )
+    return changes(old, new, edited(_scene, _before).classes, edited(_scene, _after).classes)
 
 
 def live_after(scene: Scene, edits: tuple[Edit, ...]) -> LiveLogits:
     """Logits that follow edits: those of the saved edits are kept, later ones are added to them one by one."""
     kept = edits[: len(scene.history.edits)] if edits[: len(scene.history.edits)] == scene.history.edits else ()
-    live = _live(f"{scene.row.fingerprint}|{scene.dataset.fingerprint}|{len(scene.data)}|{dumps(kept)}", scene, kept)
-    return reduce(LiveLogits.edited, edits[len(kept) :], live)
+    live = _live(f"{_images(scene)}|{dumps(kept)}", scene, kept)
+    return _followed(f"{_images(scene)}|{dumps(edits)}", live, edits[len(kept) :])
+
+
+def _images(scene: Scene) -> str:
+    return f"{scene.row.fingerprint}|{scene.dataset.fingerprint}|{len(scene.data)}"
 
 
 @st.cache_resource(show_spinner=False, max_entries=6)
 def _live(key: str, _scene: Scene, _edits: tuple[Edit, ...]) -> LiveLogits:
     return live_logits(edited(_scene, _edits), _scene.data.x)
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _followed(key: str, _live: LiveLogits, _edits: tuple[Edit, ...]) -> LiveLogits:
+    return reduce(LiveLogits.edited, _edits, _live)
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _decided(key: str, _scene: Scene, _edits: tuple[Edit, ...], split: str) -> Decisions:
+    """What the model with these edits makes of a split."""
+    live, rows = live_after(_scene, _edits), torch.as_tensor(_scene.data.splits == split)
+    return decided(live.model, _split(f"{_images(_scene)}|{split}", _scene.data, split), live.logits[:, rows].T)
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _split(key: str, _data: "TrainingSet", split: str) -> "TrainingSet":
+    return _data.split(split)
 
 
 def accuracy_card(split: str, before: Estimate, after: Estimate, note: str = "", *, changed: bool) -> None:

@@ -107,3 +107,11 @@ def test_an_unknown_model_is_named_with_what_to_do(open_screen: Open, shore: Wor
 
     assert not page.exception
     assert "shore-posthoc" in page.error[0].value.replace("\\", "")
+
+
+def test_a_link_to_a_split_shows_its_first_image(open_screen: Open, shore: Workspace, words: Words) -> None:
+    for screen in ("explain", "intervene"):
+        page = open_screen(screen, split="shifted")
+        assert page.selectbox(key="split").value == "shifted"
+        assert "1 of 12 images" in words(page)
+    assert "1 of 4 images" in words(open_screen("explain", split="shifted", label="crow"))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from shore import fill
 from streamlit.testing.v1 import AppTest
 
@@ -88,6 +89,18 @@ def test_many_images_show_every_policy_and_what_it_is_worth(
     assert set(areas["policy"]) >= {"random", "contribution", "best possible"}
     assert "right on **0 %** of 12 images" in words(page)  # the water outvotes every bird there
     assert "Right concepts alone do not help here" in words(page)  # since nobody corrects the water
+
+
+def test_of_many_images_some_are_drawn_and_it_says_so(
+    open_screen: Open, annotated: Workspace, words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    st.cache_resource.clear()  # other tests asked about the same birds
+    monkeypatch.setattr("app.ui.many_images.MOST_IMAGES", 6)
+
+    text = words(open_screen("intervene", scope="Many images", split="shifted"))
+
+    assert "right on **0 %** of 6 images" in text
+    assert "Of the 12 images 6 are drawn" in text
 
 
 def test_experts_who_err_and_groups_are_in_the_curves_and_the_command(
