@@ -55,27 +55,27 @@ def choose(count: int, seed: int) -> list[Thing]:
 def draw(thing: Thing, seed: int) -> Image.Image:
     """One picture, 224 pixels square; the same for the same seed."""
     random = np.random.default_rng(seed)
-    mask = _soft(_shape(thing.shape, random))
-    colour, second = _tint(thing.colour, random), _tint(thing.second, random)
+    mask = soft(shape_field(thing.shape, random))
+    colour, second = tint(thing.colour, random), tint(thing.second, random)
     share = _pattern(thing.pattern, random)[:, :, None]
     surface = colour * (1 - share) + second * share
-    light = 0.75 + 0.5 * _clouds(random, 2.5)[:, :, None]
-    pixels = _background(thing, random) * (1 - mask) + surface * light * mask
+    light = 0.75 + 0.5 * clouds(random, 2.5)[:, :, None]
+    pixels = backdrop((thing.colour, thing.second), random) * (1 - mask) + surface * light * mask
     noisy = pixels + random.normal(0, random.uniform(1, 6), pixels.shape)
     image = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
     return image.filter(ImageFilter.GaussianBlur(random.uniform(0, 1.2)))
 
 
-def _grid(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def grid(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates from -1 to 1, turned by a random angle."""
     y, x = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
     angle = random.uniform(0, 2 * np.pi)
     return np.cos(angle) * x - np.sin(angle) * y, np.sin(angle) * x + np.cos(angle) * y
 
 
-def _shape(name: str, random: np.random.Generator) -> np.ndarray:
+def shape_field(name: str, random: np.random.Generator) -> np.ndarray:
     """Positive inside the shape."""
-    x, y = _grid(random)
+    x, y = grid(random)
     scale = random.uniform(0.45, 0.85)
     x, y = (x - random.uniform(-0.2, 0.2)) / scale, (y - random.uniform(-0.2, 0.2)) / scale
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
@@ -94,7 +94,7 @@ def _shape(name: str, random: np.random.Generator) -> np.ndarray:
 
 def _pattern(name: str, random: np.random.Generator) -> np.ndarray:
     """Share of the second colour, 0 to 1."""
-    x, y = _grid(random)
+    x, y = grid(random)
     waves = random.uniform(10, 28)
     fields = {
         "solid": np.full_like(x, -1.0),
@@ -104,17 +104,17 @@ def _pattern(name: str, random: np.random.Generator) -> np.ndarray:
         "zigzag": np.sin(waves * (x + 0.12 * abs((y * waves / 3) % 2 - 1))),
         "speckled": random.normal(0, 1, x.shape) - 1.1,
     }
-    return _soft(fields[name])[:, :, 0]
+    return soft(fields[name])[:, :, 0]
 
 
-def _background(thing: Thing, random: np.random.Generator) -> np.ndarray:
-    others = [name for name in COLOURS if name not in (thing.colour, thing.second)]
-    near, far = (_tint(str(name), random, muted=random.uniform(0.1, 0.7)) for name in random.choice(others, 2, False))
-    share = _clouds(random, random.uniform(1.2, 2.5))[:, :, None]
+def backdrop(taken: tuple[str, ...], random: np.random.Generator) -> np.ndarray:
+    others = [name for name in COLOURS if name not in taken]
+    near, far = (tint(str(name), random, muted=random.uniform(0.1, 0.7)) for name in random.choice(others, 2, False))
+    share = clouds(random, random.uniform(1.2, 2.5))[:, :, None]
     return near * share + far * (1 - share)
 
 
-def _clouds(random: np.random.Generator, roughness: float) -> np.ndarray:
+def clouds(random: np.random.Generator, roughness: float) -> np.ndarray:
     """Noise between 0 and 1 whose spectrum falls with frequency, as in photographs."""
     frequency = np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None])
     amplitude = 1 / np.maximum(frequency, 1 / SIZE) ** roughness
@@ -123,11 +123,11 @@ def _clouds(random: np.random.Generator, roughness: float) -> np.ndarray:
     return (field - field.min()) / np.ptp(field)
 
 
-def _tint(name: str, random: np.random.Generator, *, muted: float = 0.0) -> np.ndarray:
+def tint(name: str, random: np.random.Generator, *, muted: float = 0.0) -> np.ndarray:
     colour = np.array(COLOURS[name], dtype=float) + random.normal(0, 12, 3)
     return (1 - muted) * colour + muted * colour.mean()
 
 
-def _soft(field: np.ndarray) -> np.ndarray:
+def soft(field: np.ndarray) -> np.ndarray:
     """From positive inside to 1 inside, with a soft edge; `[h w 1]`."""
     return (1 / (1 + np.exp(-np.clip(field * 60, -50, 50))))[:, :, None]

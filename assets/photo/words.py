@@ -5,6 +5,7 @@ image classifier, a category to the mean of its classes.
 """
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -34,6 +35,13 @@ def joined(*parts: Anchors) -> Anchors:
     first = sorted({text: i for i, text in reversed(list(enumerate(texts)))}.values())
     directions, weights = torch.cat([part.directions for part in parts]), torch.cat([part.weights for part in parts])
     return Anchors(tuple(texts[i] for i in first), directions[first], weights[first])
+
+
+def counted(anchors: Anchors, *, leaving_out: Collection[str] = ()) -> Anchors:
+    """Those that count at all, without texts that say one of the words that are left out."""
+    unseen = {f"{start}{word}" for word in leaving_out for start in ("", "a photo of a ")}
+    some = [i for i, text in enumerate(anchors.texts) if anchors.weights[i] > 0 and text.lower() not in unseen]
+    return Anchors(tuple(anchors.texts[i] for i in some), anchors.directions[some], anchors.weights[some])
 
 
 def pointed(pairs: list[tuple[str, Tensor]], weight: float) -> Anchors:
