@@ -14,6 +14,7 @@ from cbm.progress import OnProgress, part, wordy
 if TYPE_CHECKING:
     from cbm.bank import ConceptBank
     from cbm.model import ConceptModel
+    from cbm.process_group import Group
     from cbm.training_set import TrainingSet
 
     Made = tuple[ConceptBank, str]  # and what was left out on the way, in words
@@ -108,17 +109,20 @@ SOURCES = {
 }
 
 
-def fit_model(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:
+def fit_model(
+    ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress, group: "Group | None" = None
+) -> dict[str, Any]:
     """Fit `method` with `options` on `dataset` embedded by `encoder`, store it as `name`, and measure it.
 
     `bank` names a concept bank, or is absent; `candidates` are sentences by class, or absent; `vocabulary` are words, or
     absent.
-    Measured on the validation images, or the test images where there are no others.
+    Measured on the validation images, or the test images where there are no others. Several processes share the fit; the
+    first one does the rest.
     """
     from cbm.encoders import reads_text
     from cbm.methods import fit, method
+    from cbm.process_group import ALONE
     from cbm.vocabulary import checked
-    from probes.metrics import evaluate
 
     start = time.monotonic()
     needed = method(params["method"]).reads_text and reads_text(params["encoder"])
@@ -132,15 +136,26 @@ def fit_model(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress)
     if bank is not None and bank.contract != data.contract:
         data = replace(data, concept_x=_seen_by(ws, params["dataset"], bank.encoder_id, data.ids))
     options = params.get("options") or {}
-    model = fit(params["method"], data, bank=bank, on_progress=part(on_progress, 0.0, 0.6), **options)
-    seconds = time.monotonic() - start
+    group = group or ALONE
+    model = fit(params["method"], data, bank=bank, on_progress=part(on_progress, 0.0, 0.6), group=group, **options)
+    seconds = round(time.monotonic() - start, 3)
+    measured = _kept(ws, params, model, data, on_progress) if group.leads else {}
+    fitted: dict[str, Any] = {"model": params["name"], "method": params["method"], "seconds": seconds}
+    return fitted | group.gather(measured)[0]
+
+
+def _kept(
+    ws: Workspace, params: Mapping[str, Any], model: "ConceptModel", data: "TrainingSet", on_progress: OnProgress
+) -> dict[str, Any]:
+    """Measure a model and store both; the measurement."""
+    from probes.metrics import evaluate
+
     split = next((name for name in ("val", "test") if name in data.split_names), data.split_names[0])
     probe = linear_probe(ws, params["dataset"], data)
     found = evaluate(model, data, split=split, probe=probe, on_progress=part(wordy(on_progress), 0.6, 1.0)).to_json()
     store.add_model(ws, params["name"], model, dataset=params["dataset"], bank=params.get("bank"))
     store.set_metrics(ws, params["name"], found, split=split)
-    measured = {key: found[key] for key in ("split", "n", "metrics", "not_computed")}
-    return {"model": params["name"], "method": params["method"], "seconds": round(seconds, 3), **measured}
+    return {key: found[key] for key in ("split", "n", "metrics", "not_computed")}
 
 
 def linear_probe(ws: Workspace, dataset: str, data: "TrainingSet") -> "ConceptModel | None":

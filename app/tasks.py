@@ -117,7 +117,7 @@ TASKS: dict[str, Task] = {
 }
 
 
-SHARED = ("embed",)  # kinds whose tasks take a group of processes that work on them together
+SHARED = ("embed", "fit")  # kinds whose tasks take a group of processes that work on them together
 
 
 def run(

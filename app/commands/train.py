@@ -17,7 +17,7 @@ def register(main: click.Group) -> None:
 
 
 def _register_train(main: click.Group) -> None:
-    @command(main, "train", computing=True)
+    @command(main, "train", computing=True, shared=True)
     @click.argument("method")
     @click.argument("dataset")
     @click.option("--encoder", help="Encoder id; else PELLUCID_ENCODER or builtin:demo.")
@@ -43,7 +43,8 @@ def _register_train(main: click.Group) -> None:
     ) -> None:
         """Fit a method on an embedded data set.
 
-        The model is measured on the validation images and stored.
+        The model is measured on the validation images and stored. Several processes that torchrun starts fit posthoc
+        together, each on its share of the images.
 
         \b
         Example:
@@ -58,7 +59,7 @@ def _register_train(main: click.Group) -> None:
         params |= {"options": options, "name": name or f"{dataset}-{method}"}
         params |= {} if candidates is None else {"candidates": read_candidates(candidates)}
         params |= {} if vocabulary is None else {"vocabulary": phrases(vocabulary)}
-        result = tasks.run(call.ws, "fit", params, call.progress)
+        result = tasks.run(call.ws, "fit", params, call.progress, call.group)
         lines = [
             f"{result['model']}: fitted by {method} in {result['seconds']:.1f} s; on {result['n']:,} {result['split']} images:"
         ]

@@ -178,7 +178,7 @@ def scores_of(bottleneck: Bottleneck, x: Float[Tensor, "n d"], mine: slice) -> F
     """Scores of some of the images, as factors where all of them would be a large table."""
     if type(bottleneck) is LinearBottleneck and len(x) * len(bottleneck.weight) > LARGEST_TABLE:
         return LinearScores(x[mine], bottleneck.weight, bottleneck.bias)
-    return bottleneck(x[mine])
+    return bottleneck(x[mine].float())
 
 
 def within_one_error(

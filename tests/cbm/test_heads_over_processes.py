@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from cbm.errors import UsageError
+from cbm.methods import fit
+from cbm.process_group import Group
+from cbm.training_set import TrainingSet
 from tests.cbm.test_linear_scores import planted
 from tests.cbm.torchrun import torchrun
 
@@ -39,3 +43,12 @@ def test_all_processes_have_the_same_bits(numbers):
 
     assert all(np.array_equal(first[name], second[name]) for name in first)
     assert first["multinomial/weight"].any()
+
+
+def test_a_method_that_processes_cannot_share_is_refused_before_it_begins():
+    x, _, _, y = planted()
+    splits, ids = np.full(len(x), "train"), tuple(map(str, range(len(x))))
+    data = TrainingSet(x.float(), y, ("a", "b", "c", "d"), splits, ids)
+
+    with pytest.raises(UsageError, match="several processes cannot fit Linear probe together"):
+        fit("linear-probe", data, group=Group(1, 2))
