@@ -5,7 +5,7 @@ about as close.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +17,7 @@ from torch.nn.functional import normalize
 from cbm.bank import ConceptBank, Origin, Quality
 from cbm.errors import DataError
 from cbm.sae import Dictionary
+from cbm.streams import Rows, blocks, shape_of
 
 CLOSE = 0.02  # difference below which two words name an atom about equally well
 GUESSES = 5
@@ -77,7 +78,7 @@ def name_by_direction(
 
 
 def name_by_images(
-    codes: Float[Tensor, "n h"], x: Float[Tensor, "n d"], words: Sequence[str], vectors: Float[Tensor, "v d"]
+    codes: Callable[[Tensor], Tensor], x: Rows, words: Sequence[str], vectors: Float[Tensor, "v d"]
 ) -> tuple[AtomName, ...]:
     """The words whose similarities to the images correlate most with the atoms' codes on them.
 
@@ -86,8 +87,10 @@ def name_by_images(
 
     Parameters
     ----------
-    codes, x
-        Codes and embeddings of the same images.
+    codes
+        Reads the codes of some embeddings, `[m d]` to `[m h]`.
+    x
+        Embeddings of all images, which are looked at in blocks.
     words, vectors
         The vocabulary and its text embeddings.
 
@@ -101,12 +104,19 @@ def name_by_images(
     A similarity is linear in the embedding, so the correlations follow from the covariance of the codes with the
     embeddings; similarities of all images with all words are never held.
     """
-    inside, texts = (x - x.mean(0)).double(), normalize(vectors, dim=1).double()
-    shape = (codes - codes.mean(0)).double()
-    together = shape.T @ inside @ texts.T  # [h v]
-    spread = ((texts @ (inside.T @ inside)) * texts).sum(1).sqrt()
-    length = torch.outer(shape.norm(dim=0), spread)
-    return _closest((together / length.clamp(min=1e-12)).float(), words, "correlation")
+    texts, centre = normalize(vectors, dim=1).double(), shape_of(x).centre
+    first = codes(next(blocks(x)))[:1]  # differences from it are exact where all are the same
+    width, d = first.shape[1], len(centre)
+    between, around, total, square = (torch.zeros(*size).double() for size in ((width, d), (d, d), (width,), (width,)))
+    for block in blocks(x):
+        shape, inside = codes(block) - first, block - centre
+        between += shape.T @ inside
+        around += inside.T @ inside
+        total += shape.double().sum(0)
+        square += shape.double().square().sum(0)
+    length = (square - total.square() / len(x)).clamp(min=0).sqrt()
+    spread = ((texts @ around) * texts).sum(1).sqrt()
+    return _closest((between @ texts.T / torch.outer(length, spread).clamp(min=1e-12)).float(), words, "correlation")
 
 
 def bank_of_atoms(

@@ -3,12 +3,13 @@
 The bank is what is kept: it serves any head and any data set of the same encoder, and its names can be changed by hand.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cbm.atom_names import AtomName, bank_of_atoms, name_by_direction, name_by_images
@@ -17,6 +18,7 @@ from cbm.encoders import TextEncoder
 from cbm.errors import DataError
 from cbm.sae import Dictionary, gate
 from cbm.sources import bank_from_texts
+from cbm.streams import Rows, blocks
 
 FEWEST = 5  # images that have to use an atom before it is a concept
 IMAGES_AN_ATOM = 20  # training images for each atom, unless a width is given: from fewer none can be learned
@@ -40,7 +42,48 @@ def codes_of(dictionary: Dictionary, x: Float[Tensor, "n d"]) -> Float[Tensor, "
     return gate(dictionary.read(x), dictionary.threshold)
 
 
-def live_atoms(dictionary: Dictionary, x: Float[Tensor, "n d"]) -> Dictionary:
+@dataclass(frozen=True)
+class Use:
+    """How many images have each atom, and the standard deviation of how much they have, `[h]` each."""
+
+    images: Int[Tensor, "h"]
+    spread: Float[Tensor, "h"]
+
+    def enough(self, n: int) -> Int[Tensor, "k"]:
+        """Positions of the atoms that enough of `n` images use, and not all alike.
+
+        Raises
+        ------
+        DataError
+            If there is none.
+        """
+        kept = torch.nonzero((self.images >= min(FEWEST, n)) & (self.spread > 0)).flatten()
+        if not len(kept):
+            raise DataError(
+                f"no atom is used by {FEWEST} of {n} training images",
+                hint="raise k or lower l1, learn fewer atoms, or use another bank",
+            )
+        return kept
+
+
+def use_of(codes: Callable[[Tensor], Tensor], x: Rows) -> Use:
+    """The use of atoms whose codes this function reads in some embeddings; all are looked at in blocks."""
+    first = codes(next(blocks(x, 1)))[0].double()  # differences from it are exact where all are the same
+    images, total, squared = (
+        torch.zeros(len(first), dtype=torch.int64),
+        torch.zeros_like(first),
+        torch.zeros_like(first),
+    )
+    for block in blocks(x):
+        found = codes(block)
+        images += (found > 0).sum(0)
+        away = found.double().sub_(first)
+        total += away.sum(0)
+        squared += away.square_().sum(0)
+    return Use(images, (squared / len(x) - (total / len(x)).square()).clamp(min=0).sqrt().float())
+
+
+def live_atoms(dictionary: Dictionary, x: Rows) -> Dictionary:
     """The atoms that enough of these images use, and not all alike.
 
     Raises
@@ -48,19 +91,13 @@ def live_atoms(dictionary: Dictionary, x: Float[Tensor, "n d"]) -> Dictionary:
     DataError
         If there is none.
     """
-    codes = codes_of(dictionary, x)
-    enough = (codes > 0).sum(0) >= min(FEWEST, len(x))
-    kept = torch.nonzero(enough & (codes.double().std(0, correction=0) > 0)).flatten()
-    if not len(kept):
-        raise DataError(
-            f"no atom is used by {FEWEST} of {len(x)} training images", hint="raise k or lower l1, or learn fewer atoms"
-        )
+    kept = use_of(partial(codes_of, dictionary), x).enough(len(x))
     rows = {name: getattr(dictionary, name)[kept] for name in ("encoder", "bias", "decoder")}
     return replace(dictionary, **rows)
 
 
 def named_atoms(
-    live: Dictionary, x: Float[Tensor, "n d"], encoder: TextEncoder, words: Sequence[str], way: Way, *, contract: str
+    live: Dictionary, x: Rows, encoder: TextEncoder, words: Sequence[str], way: Way, *, contract: str
 ) -> ConceptBank:
     """The atoms as a bank, each named by the closest of the words.
 
@@ -87,11 +124,11 @@ def unnamed_atoms(live: Dictionary, *, encoder_id: str = "", contract: str = "")
 
 
 def guessed(
-    live: Dictionary, x: Float[Tensor, "n d"], words: Sequence[str], vectors: Float[Tensor, "v d"], way: Way
+    live: Dictionary, x: Rows, words: Sequence[str], vectors: Float[Tensor, "v d"], way: Way
 ) -> tuple[AtomName, ...]:
     """The closest words of each atom, by its images or by its direction."""
     if way == "images":
-        return name_by_images(codes_of(live, x), x, words, vectors)
+        return name_by_images(partial(codes_of, live), x, words, vectors)
     return name_by_direction(live.decoder, words, vectors)
 
 
@@ -110,7 +147,7 @@ def codes_of_bank(bank: ConceptBank, x: Float[Tensor, "n d"]) -> Float[Tensor, "
     return gate(torch.addmm(bank.intercepts, x, bank.vectors.T), thresholds_of(bank))
 
 
-def used_by(bank: ConceptBank, x: Float[Tensor, "n d"]) -> ConceptBank:
+def used_by(bank: ConceptBank, x: Rows) -> ConceptBank:
     """The atoms of a bank that enough of these images use.
 
     Raises
@@ -118,9 +155,5 @@ def used_by(bank: ConceptBank, x: Float[Tensor, "n d"]) -> ConceptBank:
     DataError
         If there is none.
     """
-    codes = codes_of_bank(bank, x)
-    fine = ((codes > 0).sum(0) >= min(FEWEST, len(x))) & (codes.double().std(0, correction=0) > 0)
-    names = [name for name, used in zip(bank.names, fine.tolist(), strict=True) if used]
-    if not names:
-        raise DataError(f"no atom is used by {FEWEST} of {len(x)} training images", hint="use another bank")
-    return bank.select(names)
+    kept = use_of(partial(codes_of_bank, bank), x).enough(len(x))
+    return bank.select([bank.names[i] for i in kept.tolist()])

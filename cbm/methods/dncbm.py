@@ -5,6 +5,7 @@ over the training images; what an image does not have scores zero and adds nothi
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -18,6 +19,7 @@ from cbm.atoms import (
     live_atoms,
     named_atoms,
     thresholds_of,
+    use_of,
     used_by,
     usual_width,
 )
@@ -28,6 +30,7 @@ from cbm.errors import ModelError
 from cbm.heads import LinearHead
 from cbm.methods import Method, Need, posthoc, resolved
 from cbm.model import ConceptModel, Recipe
+from cbm.process_group import ALONE, Group
 from cbm.progress import OnProgress, part
 from cbm.sae import KINDS, Kind, measure
 from cbm.sae_training import SaeConfig, train_sae
@@ -59,7 +62,7 @@ class Config(posthoc.Config):
     rate: float = option(1e-3, help="step length of Adam", low=1e-6, high=1)
 
 
-def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptModel:
+def fit(data: TrainingSet, config: Config, on_progress: OnProgress, group: Group = ALONE) -> ConceptModel:
     """A concept model whose concepts were found without words and then named.
 
     A concept bank of atoms is taken as it is, with the names that it has by now: one autoencoder serves many data sets
@@ -90,11 +93,10 @@ def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptMo
         bank = used_by(posthoc.bank_of(data), train.x)
         note = f"{len(bank):,} of {len(data.bank):,} atoms of the bank are used by {FEWEST} training images or more"
     else:
-        bank, note = _found(data, train, config, part(on_progress, 0.0, 0.6))
-    spread = codes_of_bank(bank, train.x).double().std(0, correction=0).float()
-    bottleneck = _bottleneck(bank, spread)
+        bank, note = _found(data, train, config, part(on_progress, 0.0, 0.6), group)
+    bottleneck = _bottleneck(bank, use_of(partial(codes_of_bank, bank), train.x).spread)
     fitted, held = posthoc.images_to_fit(data, config)
-    solution = posthoc.sparse_head(fitted, held, bottleneck, config, part(on_progress, 0.6, 1.0))
+    solution = posthoc.sparse_head(fitted, held, bottleneck, config, part(on_progress, 0.6, 1.0), group)
     return ConceptModel(
         concepts=bank.names,
         classes=data.classes,
@@ -112,13 +114,15 @@ def fit(data: TrainingSet, config: Config, on_progress: OnProgress) -> ConceptMo
     )
 
 
-def _found(data: TrainingSet, train: TrainingSet, config: Config, on_progress: OnProgress) -> tuple[ConceptBank, str]:
+def _found(
+    data: TrainingSet, train: TrainingSet, config: Config, on_progress: OnProgress, group: Group
+) -> tuple[ConceptBank, str]:
     """Atoms of the training images, named and, where they are annotated, measured; and what is to be told of them."""
     if data.encoder is None:
         raise ModelError(f"the model cannot be fitted: {Need.TEXT_OR_ATOMS.value}")
     words = _words(data)
     on_progress(0.0, f"looking for atoms in {len(train):,} images")
-    found = train_sae(train.x, _sae_config(config, *train.x.shape), on_progress=on_progress)
+    found = train_sae(train.x, _sae_config(config, *train.x.shape), group=group, on_progress=on_progress)
     quality = measure(found, train.x)
     live = live_atoms(found, train.x)
     bank = measure_bank(named_atoms(live, train.x, data.encoder, words, config.names, contract=train.contract), data)
@@ -172,4 +176,5 @@ METHOD = Method(
     needs=(Need.TEXT_OR_ATOMS,),
     config=Config,
     fit=fit,
+    shared=True,
 )

@@ -40,7 +40,7 @@ def test_correlations_are_those_of_codes_and_similarities():
     g = torch.Generator().manual_seed(1)
     x, texts, codes = torch.randn(50, 4, generator=g), torch.randn(3, 4, generator=g), torch.rand(50, 6, generator=g)
 
-    names = name_by_images(codes, x, WORDS, texts)
+    names = name_by_images(lambda _: codes, x, WORDS, texts)
 
     similar = x @ torch.nn.functional.normalize(texts, dim=1).T
     wanted = torch.corrcoef(torch.cat([codes, similar], 1).T)[:6, 6:]
@@ -55,13 +55,13 @@ def test_a_word_that_suits_every_image_names_no_atom_by_images():
     atoms = torch.tensor([[1.0, 0.3, 0]])
 
     assert name_by_direction(atoms, WORDS, texts)[0].word != "spotted"
-    assert name_by_images(x[:, 1:2], x, WORDS, texts)[0].word == "crested"
+    assert name_by_images(lambda rows: rows[:, 1:2], x, WORDS, texts)[0].word == "crested"
 
 
 def test_an_atom_that_every_image_uses_alike_has_a_name_without_weight():
     x = torch.randn(9, 4, generator=torch.Generator().manual_seed(1))
 
-    assert name_by_images(torch.ones(9, 1), x, WORDS, torch.eye(3, 4))[0].closeness == 0
+    assert name_by_images(lambda rows: torch.ones(len(rows), 1), x, WORDS, torch.eye(3, 4))[0].closeness == 0
 
 
 def test_the_margin_is_to_the_next_word():

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cbm.atoms import codes_of, codes_of_bank, live_atoms, unnamed_atoms
+from cbm.atoms import codes_of, codes_of_bank, live_atoms, unnamed_atoms, use_of
 from cbm.bottleneck import ReluBottleneck
 from cbm.edits import DropConcept, MergeConcepts, RenameConcept, ScaleScore, SetScore, apply
 from cbm.errors import BundleError, DataError, ModelError
@@ -193,3 +193,15 @@ def test_what_an_atom_may_be_called_comes_back_from_a_file(model, tmp_path):
     assert back.origin[0].detail.endswith("; named by hand “better”")
     assert back.origin[0].words == model.bank.origin[0].words
     assert fingerprint(back) == fingerprint(bank)
+
+
+def test_the_use_of_atoms_is_that_of_all_images_together():
+    codes = torch.randn(9000, 7, generator=torch.Generator().manual_seed(1)).relu()
+    codes[:, 3], codes[:, 5] = 0.3, 0.0
+
+    use = use_of(lambda rows: rows, codes)
+
+    assert use.images.tolist() == (codes > 0).sum(0).tolist()
+    torch.testing.assert_close(use.spread, codes.double().std(0, correction=0).float(), rtol=1e-6, atol=0)
+    assert use.spread[3] == 0
+    assert use.enough(9000).tolist() == [0, 1, 2, 4, 6]
