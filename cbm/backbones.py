@@ -84,11 +84,18 @@ def make_backbone_encoder(
     Raises
     ------
     EncoderError
-        If what the network returns is not one row of features an image.
+        If it cannot take such images, or what it returns is not one row of features an image.
     """
     contract = contract_of(network.state_dict(), preprocessing, architecture)
     noise = torch.randn(1, 3, *preprocessing.size, generator=torch.Generator().manual_seed(0))
-    features, places = _tried(network.eval(), noise)
+    try:
+        features, places = _tried(network.eval(), noise)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        told, (rows, columns) = " ".join(str(error).split())[:200], preprocessing.size
+        raise EncoderError(
+            f"{name} cannot take images of {rows} x {columns}, as its preprocessing makes them: {told}",
+            hint="check that the preprocessing is that of this network",
+        ) from error
     if not isinstance(features, Tensor) or features.ndim != 2:
         raise EncoderError(
             f"{architecture} does not end in one row of features an image", hint="choose another backbone"

@@ -7,6 +7,7 @@ model in evaluation mode, its tokenizer and our own preprocessing.
 import hashlib
 import importlib
 import importlib.util
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -141,6 +142,7 @@ def load(rest: str, device: str, precision: Precision, allow_download: bool) -> 
             tokenizer = open_clip.get_tokenizer(name)
         except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
             raise EncoderError(f"open_clip cannot load {rest!r}: {error}", hint=_fetch_hint(rest)) from error
+    _check_stated(rest)
     preprocessing = from_open_clip(model.visual.preprocess_cfg, precision=precision)
     return make_clip_encoder(f"open_clip:{rest}", model, tokenizer, preprocessing, device=device)
 
@@ -205,6 +207,24 @@ def _check_folder(folder: Path) -> None:
         raise EncoderError(
             f"{folder} holds no weights in the safetensors format",
             hint="save them with safetensors.torch.save_file as open_clip_model.safetensors; pickles are not read",
+        )
+
+
+def _check_stated(rest: str) -> None:
+    """Refuse a model whose files do not say how images are prepared: open_clip would go on with those of another one.
+
+    SigLIP, for instance, would be shown images in CLIP's colours (open_clip's issue 1068).
+    """
+    source, _, place = rest.partition(":")
+    if source not in ("local-dir", "hf-hub"):
+        return
+    name = "open_clip_config.json"
+    file = Path(place) / name if source == "local-dir" else _cached(place, (name,))
+    stated = json.loads(file.read_text("utf-8")).get("preprocess_cfg") if file else None
+    if not isinstance(stated, dict) or not {"mean", "std"} <= stated.keys():
+        raise EncoderError(
+            f"open_clip:{rest} does not say how images are prepared",
+            hint=f"{name} needs preprocess_cfg with mean and std; interpolation and resize_mode too where CLIP has others",
         )
 
 

@@ -18,7 +18,7 @@ from cbm.clip import ClipEncoder, make_clip_encoder, offline
 from cbm.encoders import EncoderInfo, Precision
 from cbm.errors import EncoderError
 from cbm.hub import cached_repositories, checked_folder, fetch_hint, hub_folder, local_folder
-from cbm.preprocessing import from_transformers
+from cbm.preprocessing import Preprocessing, from_transformers
 from cbm.torchvision_guard import ensure_torchvision
 
 KINDS = {"clip": "CLIPModel", "siglip": "SiglipModel"}
@@ -41,6 +41,7 @@ def load(rest: str, device: str, precision: Precision, allow_download: bool) -> 
             hint="choose one of these, or a backbone: timm:NAME or torchvision:NAME",
         )
     preprocessing = from_transformers(_processor(folder), precision=precision)
+    _check_size(rest, preprocessing, config)
     ensure_torchvision()
     with offline():
         try:
@@ -133,6 +134,17 @@ def _processor(folder: Path) -> Mapping[str, object]:
         f"{folder} does not say how images are prepared",
         hint="it needs preprocessor_config.json, as save_pretrained makes",
     )
+
+
+def _check_size(rest: str, preprocessing: Preprocessing, config: Mapping[str, Any]) -> None:
+    """Refuse an image processor that belongs to another model, as far as the size tells."""
+    made_for = config.get("vision_config", {}).get("image_size")
+    if made_for is not None and preprocessing.size != (made_for, made_for):
+        rows, columns = preprocessing.size
+        raise EncoderError(
+            f"hf:{rest} prepares images of {rows} x {columns}, but its model was made for {made_for} x {made_for}",
+            hint="put the preprocessor_config.json of this model beside it",
+        )
 
 
 def _model(kind: str, folder: Path) -> nn.Module:

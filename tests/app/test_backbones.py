@@ -114,3 +114,29 @@ def test_what_needs_words_is_refused_in_one_sentence(built, arguments, tmp_path,
     assert code == 1
     assert "reads text" in value["error"]["message"] or "reads no text" in value["error"]["message"]
     assert value["error"]["hint"]
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        "open_clip:ViT-B-32/openai",
+        "open_clip:hf-hub:me/mine",
+        "hf:me/mine",
+        "timm:resnet18.a1_in1k",
+        "torchvision:resnet18",
+    ],
+)
+def test_a_checkpoint_that_is_not_here_comes_with_the_command_that_fetches_it(built, encoder, tmp_path, monkeypatch):
+    import torch
+    from huggingface_hub import constants
+
+    home, _ = built
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    code, value = run(home, "embed", "tiles", "--encoder", encoder)
+
+    assert code == 1
+    assert value["error"]["message"] == f"the weights of {encoder} are not on this machine"
+    assert value["error"]["hint"].endswith(f"pellucid embed DATASET --encoder {encoder} --allow-download")

@@ -41,7 +41,10 @@ def make_clip_folder(folder: Path, *, seed: int = 0, preprocessing: dict | None 
         weights = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
     folder.mkdir(exist_ok=True)
     save_file(weights, folder / "open_clip_model.safetensors")
-    config = {"model_cfg": ARCHITECTURE, "preprocess_cfg": preprocessing or {}}
+    config = {
+        "model_cfg": ARCHITECTURE,
+        "preprocess_cfg": {"mean": CLIP_MEAN, "std": CLIP_STD, **(preprocessing or {})},
+    }
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     return f"open_clip:local-dir:{folder}"
 
