@@ -5,6 +5,7 @@ far it is and whether it failed, without waiting for the others. Nothing here is
 """
 
 import os
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -72,8 +73,7 @@ class Together:
             except RuntimeError:  # the store is gone, and with it the process that kept it
                 first = False
             if first and _lost_another(error):
-                hint = "run the same command again to go on; torchrun's report says which process ended"
-                raise PellucidError("another process that works on this has ended", hint=hint) from error
+                raise _ended() from error
             if first:
                 raise
             raise click.exceptions.Exit(0) from error
@@ -106,9 +106,30 @@ def joined(settings: Settings, environ: Mapping[str, str] = os.environ) -> Itera
         store = PrefixStore(f"pellucid/{environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", common)
         together = Together(group, settings, store)
         store.set(f"progress/{group.rank}", "0")
-        with together.one_error():
+        with together.one_error(), told_to_end():
             _same_versions(group.gather({name: version(name) for name in VERSIONS}))
             yield together
+
+
+@contextmanager
+def told_to_end() -> Iterator[None]:
+    """torchrun ends all processes when one has ended; of one that was killed, only another can tell."""
+
+    def end(*_: object) -> None:
+        raise _ended()
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _ended() -> PellucidError:
+    return PellucidError(
+        "another process that works on this has ended, or all were told to end",
+        hint="run the same command again to go on; torchrun's report says which process ended",
+    )
 
 
 def _device(settings: Settings, local_rank: int, local_size: int) -> tuple[Settings, str]:

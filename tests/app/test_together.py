@@ -1,8 +1,11 @@
 """One command in several processes: one answer, one error, one process that writes to the database."""
 
 import json
+import os
 import shutil
+import signal
 import sys
+import time
 
 import pytest
 from click.exceptions import Exit
@@ -11,7 +14,7 @@ from torch.distributed import DistNetworkError, HashStore
 
 from app import jobs, store, tasks
 from app.cli import main
-from app.commands.together import Together, joined
+from app.commands.together import Together, joined, told_to_end
 from app.settings import Settings
 from app.workspace import Workspace
 from cbm.data import ImageDataset
@@ -55,6 +58,16 @@ def test_of_those_that_fail_one_explains(pair: tuple[Together, Together]) -> Non
 def test_when_another_was_killed_the_one_that_notices_says_so(pair: tuple[Together, Together]) -> None:
     with pytest.raises(PellucidError, match="another process that works on this has ended"), pair[0].one_error():
         raise RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1234")
+
+
+def test_one_that_torchrun_ends_says_so_unless_another_has_explained(pair: tuple[Together, Together]) -> None:
+    with pytest.raises(PellucidError, match="has ended"), pair[0].one_error(), told_to_end():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    with pytest.raises(Exit), pair[1].one_error(), told_to_end():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
 
 
 def test_an_environment_that_is_half_of_torchruns_is_refused() -> None:
