@@ -20,21 +20,29 @@ if TYPE_CHECKING:
     Made = tuple[ConceptBank, str]  # and what was left out on the way, in words
 
 
-def build_bank(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:
+def build_bank(
+    ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress, group: "Group | None" = None
+) -> dict[str, Any]:
     """Build the concept bank `name` with `encoder`, and measure it where `dataset` is annotated.
 
     `source` is a name in `SOURCES`; what else each needs is told there. `picked` concepts go into a bank that is there.
-    Or `sae`: the atoms that an autoencoder finds, a bank for each width; see `app.atom_banks`.
+    Or `sae`: the atoms that an autoencoder finds, a bank for each width, which several processes may share; see
+    `app.atom_banks`.
     """
+    from cbm.process_group import ALONE
     from cbm.sources import measure_bank
+
+    group = group or ALONE
 
     if params["source"] not in (*SOURCES, "sae"):
         raise UsageError(f"concepts cannot come from {params['source']!r}", hint=f"choose {', '.join(SOURCES)}, sae")
+    if group.size > 1 and params["source"] != "sae":
+        raise UsageError("several processes can only share --from sae", hint="start it without torchrun")
     data = store.training_set(ws, params["dataset"], params["encoder"])
     if params["source"] == "sae":
         from app.atom_banks import add_atom_banks
 
-        made = add_atom_banks(ws, params, data, on_progress)
+        made = group.gather(add_atom_banks(ws, params, data, on_progress, group))[0]
         return {"bank": made[0].name, "banks": [row.name for row in made], **made[0].summary}
     bank, left_out = SOURCES[params["source"]](ws, data, params, on_progress)
     if params["source"] == "picked" and params["name"] in {row.name for row in store.banks(ws)}:

@@ -117,7 +117,7 @@ TASKS: dict[str, Task] = {
 }
 
 
-SHARED = ("embed", "fit")  # kinds whose tasks take a group of processes that work on them together
+SHARED = ("embed", "fit", "bank")  # kinds whose tasks take a group of processes that work on them together
 
 
 def run(

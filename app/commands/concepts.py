@@ -28,7 +28,7 @@ SOURCES = ("texts", "examples", "sentences", "vocabulary", "sae")
 LISTS = ("visual", "attributes", "all")
 
 
-@command(concepts, "build", computing=True)
+@command(concepts, "build", computing=True, shared=True)
 @click.argument("dataset")
 @click.option("--encoder", help="Encoder id; else PELLUCID_ENCODER or builtin:demo.")
 @click.option("--from", "source", type=click.Choice(SOURCES), required=True, help="Where they come from.")
@@ -73,6 +73,7 @@ def build(
 
     The atoms of a sparse autoencoder (sae) are named with the phrases of --file, else with the data set's concept names,
     else with the attribute words that ship. Their bank serves `pellucid train dncbm` on any data set of the same encoder.
+    A training that was stopped goes on when the same command is given again; torchrun shares it between processes.
 
     \b
     Examples:
@@ -110,7 +111,7 @@ def build(
             "names": "images",
             "texts": phrases(file) if file else None,
         }
-    result = tasks.run(call.ws, "bank", params, call.progress)
+    result = tasks.run(call.ws, "bank", params, call.progress, call.group)
     _answer(call, result["bank"], result.get("left_out", ""), result.get("banks", ()))
 
 

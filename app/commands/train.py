@@ -44,7 +44,7 @@ def _register_train(main: click.Group) -> None:
         """Fit a method on an embedded data set.
 
         The model is measured on the validation images and stored. Several processes that torchrun starts fit posthoc
-        together, each on its share of the images.
+        or dncbm together, each on its share of the images.
 
         \b
         Example:

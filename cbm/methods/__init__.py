@@ -154,7 +154,8 @@ def fit_again(
         )
     if group.size > 1 and not chosen.shared:
         raise UsageError(
-            f"several processes cannot fit {chosen.title} together", hint="start it without torchrun, or choose posthoc"
+            f"several processes cannot fit {chosen.title} together",
+            hint="start it without torchrun, or choose posthoc or dncbm",
         )
     model = chosen.fit(data, config, on_progress, *([group] if chosen.shared else []))
     on_progress(1.0, "fitted")
