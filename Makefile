@@ -38,11 +38,11 @@ $(BIN)/python:
 # torch goes first, so that a build for this machine that pip already prefers is not replaced by a dependency's choice.
 .venv/.run: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) torch
-	$(PIP) --editable '.[photo,postgres,onnx,api]'
+	$(PIP) --editable '.[photo,postgres,onnx,api,dicom]'
 	@touch $@
 
 .venv/.test: .venv/.run
-	$(PIP) --editable '.[photo,photo-better,postgres,onnx,api,fast,test]'
+	$(PIP) --editable '.[photo,photo-better,postgres,onnx,api,dicom,fast,test]'
 	@touch $@
 
 system-packages:

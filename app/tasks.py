@@ -4,11 +4,13 @@ A task calls the library, then the store; rows are written last, so that a task 
 finds its half-done files and ends with the same bytes. To add a kind, write a function and name it in `TASKS`.
 """
 
+import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import store
+from app.files import replacing
 from app.fitting import build_bank, fit_model
 from app.measuring import measure_model
 from app.probing import probe_heads, probe_layers
@@ -21,6 +23,7 @@ from cbm.progress import OnProgress, part
 if TYPE_CHECKING:
     from cbm.process_group import Group
 
+SALT = "patients.salt"
 Task = Callable[..., dict[str, Any]]  # of a workspace, parameters, `on_progress`, and a group if it is in `SHARED`
 
 
@@ -30,7 +33,8 @@ def check_images(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgre
 
     path = Path(params["path"])
     options = params.get("options") or {}
-    report = preflight(path, params.get("layout", "auto"), options=options, on_progress=on_progress)
+    layout = params.get("layout", "auto")
+    report = preflight(path, layout, options=options, salt=_salt(ws), on_progress=on_progress)
     return {"path": str(path), "name": default_name(path), **report.to_json()}
 
 
@@ -45,7 +49,7 @@ def import_dataset(ws: Workspace, params: Mapping[str, Any], on_progress: OnProg
         raise UsageError(f"{path.name!r} is an archive", hint="an archive can only be copied, not referenced")
     layout, options = params.get("layout", "auto"), params.get("options") or {}
     ready = part(on_progress, 0.0, 0.3)
-    with listed(path, layout, options=options, within=_room(ws), on_progress=ready) as listing:
+    with listed(path, layout, options=options, salt=_salt(ws), within=_room(ws), on_progress=ready) as listing:
         if not copy and any(row.file for row in listing.rows):
             raise UsageError(f"the pictures of {path.name!r} are no files of their own", hint="they can only be copied")
         dataset, report = dataset_of(
@@ -64,6 +68,16 @@ def _room(ws: Workspace) -> Path:
     folder = ws.folder("uploads")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _salt(ws: Workspace) -> bytes:
+    """What this workspace hashes patients with: made once, so that a patient keeps the same name in it."""
+    file = ws.settings.home / SALT
+    if not file.exists():
+        with replacing(file) as temporary:
+            temporary.touch(mode=0o600)
+            temporary.write_bytes(secrets.token_bytes(32))
+    return file.read_bytes()
 
 
 def embed_dataset(

@@ -9,6 +9,7 @@ home/thumbnails/       JPEG pictures at gallery size
 home/logs/             one file a job
 home/uploads/          what a browser sent, until it is imported
 home/workspace.id      which database it belongs to, when that is not a file in it
+home/patients.salt     what the patients of DICOM files are hashed with
 """
 
 import secrets

@@ -227,6 +227,7 @@ def preflight(
     classes: Sequence[str] | None = None,
     seed: int = 0,
     options: Mapping[str, object] | None = None,
+    salt: bytes | None = None,
     on_progress: OnProgress = silent,
 ) -> Report:
     """What an import would find, of a folder, a manifest or an archive of either; nothing is stored.
@@ -236,8 +237,8 @@ def preflight(
     DataError
         If the path cannot be read at all; everything else is a problem in the report.
     """
-    below = None if root is None else Path(root)
-    with listed(Path(path), layout, root=below, options=options, on_progress=part(on_progress, 0.0, 0.4)) as listing:
+    below, ready = None if root is None else Path(root), part(on_progress, 0.0, 0.4)
+    with listed(Path(path), layout, root=below, options=options, salt=salt, on_progress=ready) as listing:
         return examine(listing, classes=classes, seed=seed, on_progress=part(on_progress, 0.4, 1.0)).report
 
 

@@ -33,6 +33,7 @@ def import_dataset(
     skip_bad: bool = False,
     seed: int = 0,
     options: Mapping[str, object] | None = None,
+    salt: bytes | None = None,
     on_progress: OnProgress = silent,
 ) -> tuple[ImageDataset, Report]:
     """Read a folder, a manifest or an archive of either, and copy what is used into a new folder.
@@ -48,7 +49,7 @@ def import_dataset(
     target.parent.mkdir(parents=True, exist_ok=True)
     chosen = name or default_name(place)
     ready = part(on_progress, 0.0, 0.3)
-    with listed(place, layout, options=options, within=target.parent, on_progress=ready) as listing:
+    with listed(place, layout, options=options, salt=salt, within=target.parent, on_progress=ready) as listing:
         dataset, report = dataset_of(
             listing, chosen, classes=classes, skip_bad=skip_bad, seed=seed, on_progress=part(on_progress, 0.3, 0.7)
         )

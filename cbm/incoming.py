@@ -21,6 +21,7 @@ def listed(
     *,
     root: Path | None = None,
     options: Mapping[str, object] | None = None,
+    salt: bytes | None = None,
     within: Path | None = None,
     on_progress: OnProgress = silent,
 ) -> Iterator[Listing]:
@@ -28,7 +29,7 @@ def listed(
 
     Parameters
     ----------
-    path, layout, root, options
+    path, layout, root, options, salt
         As `cbm.layouts.list_images`; the path may be an archive.
     within
         Where temporary folders are made; the system's place for such by default, which may be small.
@@ -43,4 +44,4 @@ def listed(
         tempfile.TemporaryDirectory(prefix="pellucid-pictures-", dir=within) as made,
     ):
         written = part(on_progress, 0.5, 1.0)
-        yield list_images(inside, layout, root=root, options=options, into=Path(made), on_progress=written)
+        yield list_images(inside, layout, root=root, options=options, into=Path(made), salt=salt, on_progress=written)

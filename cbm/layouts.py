@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from cbm import dicom_rows
+from cbm.dicom import is_dicom
 from cbm.errors import DataError, UsageError, unknown
 from cbm.folders import files_below, is_hidden
 from cbm.hf_shards import tables_in
@@ -22,7 +24,7 @@ GENERAL = ("folder", "manifest", "hf")
 LAYOUTS = ("auto", *GENERAL, *MODULES)
 COPIED = "import it with a copy: `pellucid data import` without --reference, or cbm.importing.import_dataset"
 KINDS = ("csv", "parquet", "jsonl")
-_OTHER_PICTURES = {".gif", ".svg", ".heic", ".heif", ".avif", ".jp2", ".ico", ".psd", ".dcm", ".raw", ".tga"}
+_OTHER_PICTURES = {".gif", ".svg", ".heic", ".heif", ".avif", ".jp2", ".ico", ".psd", ".raw", ".tga"}
 
 
 def list_images(
@@ -32,6 +34,7 @@ def list_images(
     root: Path | None = None,
     options: Mapping[str, object] | None = None,
     into: Path | None = None,
+    salt: bytes | None = None,
     on_progress: OnProgress = silent,
 ) -> Listing:
     """Read the rows of a data set.
@@ -47,9 +50,12 @@ def list_images(
     root
         The folder that a manifest's paths are relative to and may not leave; the manifest's own by default.
     options
-        How a published data set or tables are read, `label` for example; see `cbm.published` and `cbm.hf_tables`.
+        How a published data set or tables are read, `label` for example, and how DICOM files are; see `cbm.published`,
+        `cbm.hf_tables` and `cbm.dicom`.
     into
-        A folder for pictures that are no files yet; without it, data sets that have such are refused.
+        A folder for pictures that are no picture files yet; without it, data sets that have such are refused.
+    salt
+        What the patients of DICOM files are hashed with; see `cbm.dicom_rows.with_pictures`.
 
     Raises
     ------
@@ -66,13 +72,33 @@ def list_images(
     if path.is_file() and used not in {"manifest", "hf"}:
         what = "a folder of class folders" if used == "folder" else f"the folder of {used}"
         raise DataError(f"{path.name!r} is a file, not {what}", hint="use the layout 'auto', or give the folder")
+    given = options or {}
+    of_dicom = {name: value for name, value in given.items() if name in dicom_rows.OPTIONS}
+    of_layout = {name: value for name, value in given.items() if name not in of_dicom}
+    listing = _listing(path, used, root, of_layout, into, on_progress)
+    if not dicom_rows.has_dicom(listing):
+        dicom_rows.refuse_options(of_dicom)
+        return listing
+    if into is None:
+        raise DataError(f"{path.name!r} holds DICOM files, which are not used as they are", hint=COPIED)
+    return dicom_rows.with_pictures(listing, into, of_dicom, salt=salt, on_progress=on_progress)
+
+
+def _listing(
+    path: Path,
+    used: str,
+    root: Path | None,
+    options: Mapping[str, object],
+    into: Path | None,
+    on_progress: OnProgress,
+) -> Listing:
     if used in MODULES:
-        return list_published(used, path, options or {})
+        return list_published(used, path, options)
     tables = tables_in(path) if used == "hf" and path.is_dir() and not any(_metadata_files(unwrapped(path))) else None
     if tables is not None:
         if into is None:
             raise DataError(f"the pictures of {path.name!r} are inside tables", hint=COPIED)
-        return list_tables(tables, into, options or {}, on_progress=on_progress)
+        return list_tables(tables, into, options, on_progress=on_progress)
     if options:
         raise UsageError(
             f"there is no option {next(iter(options))!r} for this layout", hint="pellucid data layouts lists them"
@@ -114,7 +140,7 @@ def list_folder(top: Path) -> Listing:
     `test`, ...) and all of them hold folders of pictures. Then folders of any other name are splits too (`shifted`).
     """
     files, problems = files_below(top)
-    pictures = sorted(file for file in files if PurePosixPath(file).suffix.lower() in SUFFIXES)
+    pictures = sorted(file for file in files if PurePosixPath(file).suffix.lower() in SUFFIXES or is_dicom(file))
     others = sorted(set(files).difference(pictures))
     parts = {file: file.split("/") for file in pictures}
     level = 1 if _has_splits(list(parts.values())) else 0

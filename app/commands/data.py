@@ -26,6 +26,10 @@ SET = click.option(
     help="An option of the layout; `pellucid data layouts` has them.",
 )
 LABEL = click.option("--label", help="What is to be predicted, where a data set has several; short for --set label=...")
+WINDOW = click.option(
+    "--window", metavar="CENTER,WIDTH", help="Of DICOM files: the window of stored values, such as 40,400."
+)
+FRAME = click.option("--frame", type=click.Choice(["first", "middle"]), help="Of DICOM files with several frames.")
 
 
 def register(main: click.Group) -> None:
@@ -93,6 +97,8 @@ def data() -> None:
 @LAYOUT
 @LABEL
 @SET
+@WINDOW
+@FRAME
 @click.option("--reference/--copy", default=False, help="Leave the files where they are, or copy them (default).")
 @click.option("--skip-bad", is_flag=True, help="Leave out rows with errors instead of refusing.")
 def import_(
@@ -102,22 +108,25 @@ def import_(
     layout: str,
     label: str | None,
     pairs: tuple[str, ...],
+    window: str | None,
+    frame: str | None,
     reference: bool,
     skip_bad: bool,
 ) -> None:
     """Import class folders, a manifest (CSV, Parquet, JSON lines), a Hugging Face folder, a published data set (CUB,
-    AwA2, CelebA, Derm7pt, WBCAtt, SkinCon), or an archive of these.
+    AwA2, CelebA, Derm7pt, WBCAtt, SkinCon), or an archive of these. DICOM files are imported without their patients.
 
     \b
     Examples:
       pellucid data import photos/ --name mine
       pellucid data import CUB_200_2011/ --name cub --set attributes=class
       pellucid data import celeba/ --name celeba --label Wearing_Hat
+      pellucid data import scans/ --name scans --window=-600,1500
     """
     from app import tasks
 
     params = {"path": str(path.absolute()), "name": name, "layout": layout, "reference": reference}
-    params |= {"skip_bad": skip_bad, "options": _options(label, pairs)}
+    params |= {"skip_bad": skip_bad, "options": _options(pairs, label=label, window=window, frame=frame)}
     result = tasks.run(call.ws, "import", params, call.progress)
     call.answer(result, _report(result))
 
@@ -127,7 +136,17 @@ def import_(
 @LAYOUT
 @LABEL
 @SET
-def validate(call: Call, path: Path, layout: str, label: str | None, pairs: tuple[str, ...]) -> None:
+@WINDOW
+@FRAME
+def validate(
+    call: Call,
+    path: Path,
+    layout: str,
+    label: str | None,
+    pairs: tuple[str, ...],
+    window: str | None,
+    frame: str | None,
+) -> None:
     """What an import would find; nothing is stored. Exit code 1 if it would be refused.
 
     \b
@@ -136,7 +155,8 @@ def validate(call: Call, path: Path, layout: str, label: str | None, pairs: tupl
     """
     from cbm.data import preflight
 
-    report = preflight(path, layout, options=_options(label, pairs), on_progress=call.progress).to_json()
+    options = _options(pairs, label=label, window=window, frame=frame)
+    report = preflight(path, layout, options=options, on_progress=call.progress).to_json()
     call.answer(report, _report(report))
     if not report["ok"]:
         click.get_current_context().exit(1)
@@ -257,11 +277,11 @@ def _layout_lines(item: dict[str, Any]) -> list[str]:
     return [*told, *([f"    {item['terms']} ({item['contact']})"] if "terms" in item else [])]
 
 
-def _options(label: str | None, pairs: tuple[str, ...]) -> dict[str, str]:
-    """The options of a layout from `--set` and `--label`."""
+def _options(pairs: tuple[str, ...], **named: str | None) -> dict[str, str]:
+    """The options of a layout, from `--set` and from those that have a name of their own."""
     from app.commands.train import pairs as read
 
-    return read(pairs) | ({} if label is None else {"label": label})
+    return read(pairs) | {name: value for name, value in named.items() if value is not None}
 
 
 def _source_lines(source: dict[str, Any]) -> list[str]:
@@ -272,8 +292,8 @@ def _source_lines(source: dict[str, Any]) -> list[str]:
     labels = ", ".join(source["labels"])
     return [
         source["says"],
-        f"Terms: {source['terms']}. {source['contact']}",
-        f"Cite: {source['cite']}",
+        *([f"Terms: {source['terms']}. {source['contact']}".rstrip()] if source["terms"] else []),
+        *([f"Cite: {source['cite']}"] if source["cite"] else []),
         *([f"Read with {options}"] if options else []),
         *([f"The label can be: {labels}"] if labels else []),
     ]

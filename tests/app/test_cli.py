@@ -548,3 +548,18 @@ def test_tables_with_pictures_are_copied_and_not_left_in_place(tmp_path):
     assert (code, refusal["error"]["hint"]) == (2, "they can only be copied")
     assert report["splits"] == {"train": 6, "test": 2}
     assert [*(tmp_path / "home" / "uploads").iterdir()] == []
+
+
+def test_scans_are_imported_without_their_patients(tmp_path):
+    pytest.importorskip("pydicom")
+    from tests.cbm.test_dicom import SECRETS, clinic, written
+
+    home, scans = tmp_path / "home", clinic(tmp_path / "scans")
+    for name in ("a", "b"):
+        done(home, "data", "import", scans, "--name", name, "--window", "1000,2000")
+    groups = [store.dataset(store.open_workspace(Settings(home=home)), name).groups for name in ("a", "b")]
+
+    assert groups[0] == groups[1]
+    assert (home / "patients.salt").stat().st_mode & 0o077 == 0
+    content = written(home)
+    assert not [secret for secret in SECRETS if secret.encode() in content]
