@@ -41,7 +41,7 @@ def test_what_only_names_things_loads_nothing_heavy(module):
 
 def test_every_import_of_another_project_is_declared():
     declared = {_normal(re.split(r"[\s\[<>=!~;]", line)[0]) for line in PROJECT["dependencies"]}
-    for extra in ("photo", "postgres", "fast", "onnx", "api", "ray"):
+    for extra in ("photo", "postgres", "fast", "onnx", "api", "ray", "dicom"):
         declared |= {_normal(re.split(r"[\s\[<>=!~;]", line)[0]) for line in PROJECT["optional-dependencies"][extra]}
     sources = packages_distributions()
 
