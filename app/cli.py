@@ -16,6 +16,7 @@ from app.commands import (
     concepts,
     data,
     edits,
+    embed,
     exchange,
     explain,
     fixes,
@@ -95,6 +96,7 @@ def main() -> None:
 for module in (
     serve,
     data,
+    embed,
     concepts,
     train,
     models,

@@ -30,9 +30,12 @@ def embedding_store(ws: Workspace) -> "EmbeddingStore":
 
 def load_encoder(ws: Workspace, id: str) -> "Encoder":
     """An encoder on the device of the settings; downloaded only if they allow it."""
+    from cbm.encoder_ids import EncoderId
     from cbm.encoders import load_encoder
 
-    return load_encoder(id, device=device(ws), allow_download=ws.settings.allow_download)
+    where = "cpu" if EncoderId.parse(id).precision == "int8" else device(ws)
+    may = ws.settings.allow_download
+    return load_encoder(id, device=where, allow_download=may, keep=ws.folder("towers"))
 
 
 def load_text_encoder(ws: Workspace, id: str) -> "TextEncoder":

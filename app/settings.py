@@ -32,7 +32,9 @@ class Settings:
     device: str = option("auto", help="auto, cpu, cuda, cuda:N or mps")
     encoder: str = option("builtin:demo", help="the encoder that forms start with")
     allow_download: bool = option(False, help="whether encoders may be downloaded")
-    threads: int = option(1, help="computing threads of each job", low=1, high=1024)
+    threads: int = option(
+        0, help="computing threads of each job; 0 for as many as pay where that is measured, else 1", low=0, high=1024
+    )
     max_upload: int = option(200, help="largest upload, in megabytes", low=1, high=1_000_000)
     server_paths: str = option("any", help="folders whose files may be named by path in the browser; any, or none")
     api: bool = option(False, help="whether the REST interface is served under /api")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import store
+from app.encoding import embed_dataset, embed_part
 from app.files import replacing
 from app.fitting import build_bank, fit_model
 from app.measuring import measure_model
@@ -78,43 +79,6 @@ def _salt(ws: Workspace) -> bytes:
             temporary.touch(mode=0o600)
             temporary.write_bytes(secrets.token_bytes(32))
     return file.read_bytes()
-
-
-def embed_dataset(
-    ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress, group: "Group | None" = None
-) -> dict[str, Any]:
-    """Embed the data set `dataset` with the encoder `encoder`; images that are embedded already cost nothing."""
-    from cbm.process_group import ALONE
-    from cbm.shared_embedding import embed_shared
-
-    group = group or ALONE
-    dataset = store.dataset(ws, params["dataset"])
-    on_progress(0.0, f"loading {params['encoder']}")
-    encoder = store.load_encoder(ws, params["encoder"])
-    done = embed_shared(dataset, encoder, store.embedding_store(ws), group, on_progress=on_progress)
-    if group.leads:
-        store.mark_embedded(ws, params["dataset"], params["encoder"], encoder.contract)
-    return {
-        "dataset": params["dataset"],
-        "encoder": params["encoder"],
-        "contract": encoder.contract,
-        "computed": done.computed,
-        "reused": done.reused,
-        "skipped": [{"id": image.id, "reason": image.reason} for image in done.skipped],
-    }
-
-
-def embed_part(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress) -> dict[str, Any]:
-    """Embed the share `part` (from 0) of `parts` equal ones; the job "embed" comes after all of them."""
-    from cbm.embeddings import embed_images
-    from cbm.process_group import Group
-
-    dataset = store.dataset(ws, params["dataset"])
-    on_progress(0.0, f"loading {params['encoder']}")
-    encoder = store.load_encoder(ws, params["encoder"])
-    share = Group(params["part"], params["parts"])
-    done = embed_images(dataset, encoder, store.embedding_store(ws), group=share, on_progress=on_progress)
-    return {"computed": done.computed, "reused": done.reused, "skipped": len(done.skipped)}
 
 
 TASKS: dict[str, Task] = {

@@ -197,7 +197,7 @@ def _told(error: dict[str, str]) -> PellucidError:
 
 def _start(ws: Workspace, claim: Claim) -> "subprocess.Popen[str]":
     readings.forget(ws, claim.job)  # an earlier attempt's
-    threads = str(ws.settings.threads)
+    threads = str(ws.settings.threads or 1)
     root = str(Path(__file__).resolve().parents[1])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {

@@ -97,6 +97,16 @@ class EmbeddingStore:
         """How the images of these embeddings were prepared."""
         return Preprocessing.from_dict(self._manifest(contract)["preprocessing"])
 
+    def note(self, contract: str, name: str, value: Mapping[str, Any]) -> None:
+        """Keep something that was found out about these embeddings, as `NAME.json` beside them."""
+        _write(self._folder(contract) / f"{name}.json", json.dumps(value, indent=1, sort_keys=True).encode())
+
+    def noted(self, contract: str, name: str) -> dict[str, Any]:
+        """What was kept under this name; empty if nothing was."""
+        path = self._folder(contract) / f"{name}.json"
+        found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        return found
+
     def contracts(self) -> dict[str, str]:
         """Contract to encoder id, for everything in the store."""
         found = [json.loads(path.read_text()) for path in sorted(self.root.glob("*/manifest.json"))]

@@ -5,6 +5,7 @@ same, byte for byte, as those that one process writes; and a run that was killed
 """
 
 from cbm.data import ImageDataset
+from cbm.decoding import DECODERS
 from cbm.embedding_store import FORMAT, EmbeddingStore
 from cbm.embeddings import SHARD_SIZE, Embedded, embed_images
 from cbm.encoders import Encoder
@@ -21,9 +22,11 @@ def embed_shared(
     *,
     batch_size: int = 32,
     shard_size: int = SHARD_SIZE,
+    threads: int = 0,
+    decoders: int = DECODERS,
     on_progress: OnProgress = silent,
 ) -> Embedded:
-    """As `embed_images`, with the work shared by the processes of a group, which must all call this.
+    """As `embed_images`, whose parameters it takes, with the work shared by the processes of a group, which must all call this.
 
     Parameters
     ----------
@@ -39,13 +42,13 @@ def embed_shared(
     StoreError
         If the processes would not make the same embeddings, or shards of the same images; before anything is written.
     """
-    made = (FORMAT, encoder.contract, dataset.fingerprint, batch_size, shard_size)
+    made = (FORMAT, encoder.contract, dataset.fingerprint, batch_size, shard_size, threads)
     if len(set(group.gather(made))) > 1:
         raise StoreError(
             "the processes do not agree on images, encoder, batches and the format of the store",
             hint="use the same version of Pellucid, the same workspace and the same settings on every host",
         )
-    sizes = {"batch_size": batch_size, "shard_size": shard_size}
+    sizes = {"batch_size": batch_size, "shard_size": shard_size, "threads": threads, "decoders": decoders}
     done = group.gather(embed_images(dataset, encoder, store, **sizes, group=group, on_progress=on_progress))
     position = {id: row for row, id in enumerate(dataset.ids)}
     skipped = sorted((image for part in done for image in part.skipped), key=lambda image: position[image.id])

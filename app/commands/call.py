@@ -159,13 +159,15 @@ def settings_of(workspace: Path | None, device: str | None, allow_download: bool
         settings = replace(settings, home=workspace.expanduser().absolute())
     if device is not None:
         settings = replace(settings, device=device)
+    if not settings.threads and os.environ.get("OMP_NUM_THREADS", "").isdigit():  # torchrun's, or the person's
+        settings = replace(settings, threads=int(os.environ["OMP_NUM_THREADS"]))
     return replace(settings, allow_download=True) if allow_download else settings
 
 
 def _limit_threads(threads: int) -> None:
     """As for jobs; before torch is imported, which reads it once. Waiting threads must not spin on a busy machine."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, str(threads))
+        os.environ.setdefault(name, str(threads or 1))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 

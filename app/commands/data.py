@@ -1,6 +1,5 @@
-"""`pellucid data`, `pellucid encoders` and `pellucid embed`: from pictures to embeddings."""
+"""`pellucid data` and `pellucid encoders`: what there is to embed, and with what."""
 
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import click
 
 from app.commands.call import Call, command, table
-from cbm.errors import Cancelled, JobError, UsageError
 from cbm.published import MODULES
 
 LAYOUT = click.option(
@@ -36,54 +34,6 @@ def register(main: click.Group) -> None:
     """Add the commands to `pellucid`."""
     main.add_command(data)
     main.add_command(encoders)
-
-    @command(main, "embed", computing=True, shared=True)
-    @click.argument("dataset")
-    @click.option("--encoder", help="Encoder id; else PELLUCID_ENCODER or builtin:demo.")
-    @click.option("--jobs", type=click.IntRange(1, 10_000), metavar="N", help="Let workers do it, in N parts.")
-    def embed(call: Call, dataset: str, encoder: str | None, jobs: int | None) -> None:
-        """Embed the images of a data set.
-
-        Goes on where it stopped, and unchanged images are never computed twice. With --jobs the work is queued for
-        workers on any host, and this command only waits for them; torchrun shares it between processes at once.
-
-        \b
-        Example:
-          pellucid embed birds --encoder builtin:demo
-        """
-        from app import tasks
-
-        chosen = encoder or call.settings.encoder
-        params = {"dataset": dataset, "encoder": chosen}
-        if jobs is None:
-            result = tasks.run(call.ws, "embed", params, call.progress_of_all, call.group)
-        else:
-            result = _by_workers(call, params, jobs)
-        lines = [f"{dataset} with {chosen}: {result['computed']:,} images embedded, {result['reused']:,} were there"]
-        lines += [f"not embedded: {image['id']}: {image['reason']}" for image in result["skipped"]]
-        call.answer(result, lines)
-
-
-def _by_workers(call: Call, params: dict[str, Any], parts: int) -> dict[str, Any]:
-    """What `embed` says, after workers have done it in so many parts."""
-    from app import jobs, store
-
-    if call.group.size > 1:
-        raise UsageError("--jobs and torchrun both share the work", hint="use one of them")
-    store.dataset_row(call.ws, params["dataset"])
-    shares = [{**params, "part": part, "parts": parts} for part in range(parts)]
-    row = jobs.enqueue_in_parts(call.ws, "embed", params, "embed-part", shares)
-    call.note(f"job {row.id} waits for workers; start any number with: pellucid worker")
-    while (row := jobs.job(call.ws, row.id)).active:
-        call.progress(min(row.progress, 0.99), row.message or "waiting for a worker")
-        time.sleep(0.5)
-    if row.state == "cancelled":
-        raise Cancelled
-    if row.error is not None:
-        raise JobError(row.error["message"], hint=row.error["hint"])
-    done = sum((part.result or {}).get("computed", 0) for part in jobs.parts(call.ws, row.id))
-    result = row.result or {}
-    return {**result, "computed": result["computed"] + done, "reused": result["reused"] - done, "job": row.id}
 
 
 @click.group()

@@ -1,5 +1,6 @@
 """Data: bring images in, look at them, and turn them into embeddings."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,7 +8,8 @@ import streamlit as st
 
 from app import store, ui
 from app.datasets import DatasetRow
-from app.ui.encoders import available, choose_encoder
+from app.encoding import agreements
+from app.ui.encoders import available, choose_encoder, precision
 from app.ui.intake import intake
 from app.ui.report import class_balance, prevalence, problems, sizes
 from app.ui.shelf import shelf
@@ -67,26 +69,30 @@ def embeddings(row: DatasetRow) -> None:
         "An **encoder** turns every picture into an *embedding*, a list of numbers in which similar pictures are close. "
         "Concepts and models live in the space of one encoder."
     )
+    measured = agreements(ui.workspace(), row.name)
     for encoder in row.encoders:
         with st.container(border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-            st.markdown(f":material/check: **{ui.escape(encoder)}**  :gray[{ui.plural(row.size, 'image')} embedded]")
+            found = f"  \n:gray[{ui.escape(str(measured[encoder]), 300)}]" if encoder in measured else ""
+            st.markdown(
+                f":material/check: **{ui.escape(encoder)}**  :gray[{ui.plural(row.size, 'image')} embedded]{found}"
+            )
             ui.go_to("concepts", "Concepts", dataset=row.name)
     st.subheader("Embed with another encoder" if row.encoders else "Embed the images", anchor=False)
-    encoder = choose_encoder(key="encoder")
+    encoder, how = choose_encoder(key="encoder"), precision(key="precision")
     if encoder:
-        again = encoder in row.encoders
+        again = encoder in row.encoders and not how
         st.button(
             "Embed again what is new" if again else f"Embed {ui.plural(row.size, 'image')}",
-            type="secondary" if again else "primary", icon=":material/play_arrow:", on_click=embed, args=(row.name, encoder),
+            type="secondary" if again else "primary", icon=":material/play_arrow:", on_click=embed, args=(row.name, encoder, how),
             key="embed", help="Images that are embedded already cost nothing",
         )  # fmt: skip
     following(["embed"], about={"dataset": row.name}, key="embeddings")
 
 
 @ui.callback
-def embed(dataset: str, encoder: str) -> None:
+def embed(dataset: str, encoder: str, how: Mapping[str, Any]) -> None:
     """Queue the job that embeds."""
-    start("embed", {"dataset": dataset, "encoder": encoder})
+    start("embed", {"dataset": dataset, "encoder": encoder, **how})
 
 
 def listing(rows: list[DatasetRow]) -> None:

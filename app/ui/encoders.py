@@ -1,5 +1,7 @@
 """Which encoders there are, for forms: those that are installed, and why another is not."""
 
+from typing import Any
+
 import streamlit as st
 
 from app.ui.loaded import workspace
@@ -42,6 +44,31 @@ def choose_encoder(*, key: str) -> str:
     for id, why in missing.items():
         st.caption(f":material/block: {escape(id)} is not installed: {escape(why, 300)}")
     return picked if picked != OTHER else _other(key)
+
+
+PRECISIONS = {
+    "fp32": "single precision: the reference",
+    "auto": "bf16 where the processor has it, and where it is faster and agrees on these images",
+    "bf16": "several times faster on processors and devices that have it",
+    "int8": "8-bit products, by onnxruntime on the processor",
+}
+
+
+def precision(*, key: str) -> dict[str, Any]:
+    """Parameters of a job that embeds, for what is not as usual: precision and decoding."""
+    with st.container(horizontal=True, gap="large", vertical_alignment="bottom"):
+        chosen = st.segmented_control(
+            "Precision", list(PRECISIONS), default="fp32", required=True, key=key, bind="query-params",
+            help="Fewer bits make other embeddings, of another encoder. How far they are from fp32 is measured on some of your "
+            "images before all are embedded, and shown; where they agree too little they are refused.",
+        )  # fmt: skip
+        fast = st.toggle(
+            "Fast decode", key=f"{key}_decode", bind="query-params",
+            help="Decode JPEGs of a thousand pixels and more at a fraction of their size: twice as fast, and pixels differ by a "
+            "hundredth of their deviation. Embeddings made so are those of another encoder, too.",
+        )  # fmt: skip
+    st.caption(PRECISIONS[str(chosen)])
+    return {**({"precision": chosen} if chosen != "fp32" else {}), **({"fast_decode": True} if fast else {})}
 
 
 def _other(key: str) -> str:

@@ -137,7 +137,7 @@ def test_settings_come_from_the_environment_and_go_back() -> None:
 
 def test_a_setting_out_of_bounds_is_refused() -> None:
     with pytest.raises(UsageError, match="threads"):
-        Settings.from_environment({"PELLUCID_THREADS": "0"})
+        Settings.from_environment({"PELLUCID_THREADS": "-1"})
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])

@@ -108,7 +108,7 @@ def workers(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
         except PellucidError as error:
             jobs.fail(workspace, claim, error)
 
-    monkeypatch.setattr("app.commands.data.time.sleep", work)
+    monkeypatch.setattr("app.commands.embed.time.sleep", work)
     return workspace
 
 
