@@ -29,7 +29,14 @@ RUNS = {  # what is kept as results/small/NAME.json, and how it is made
     "votes": "votes --images 10000 --words 5000 --classes 50",
     "tap": "tap --images 1 --repetitions 5",
 }
-LARGE = ("scores-stream",)  # kept by hand at full size: python -m benchmarks.scores stream --images 1000000
+LARGE = (  # kept by hand at full size; benchmarks/README.md has the commands
+    "scores-stream",
+    "sae-stream",
+    "sae-topk-60",
+    "sae-batchtopk-60",
+    "sae-relu-0",
+    "sae-relu-30",
+)
 ELSEWHERE = ("maps", "trust", "claims")  # not about time; each has its own page
 
 

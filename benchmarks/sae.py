@@ -2,12 +2,12 @@
 
     python -m benchmarks.sae topk
     python -m benchmarks.sae batchtopk
-    python -m benchmarks.sae relu --warm 0       # from the first guess, where half of all codes are positive
     python -m benchmarks.sae relu --warm 30      # once the penalty has made them few
+    python -m benchmarks.sae relu --warm 0 --l1 0  # as in the first steps, where half of all codes are positive
 
 Peers are the trainers of dictionary-learning and of overcomplete, whose cost does not depend on how few the codes are.
 `apart` is how far ours is from autograd and Adam after five steps from the same weights, the largest difference of any
-weight; `l0` how many codes an image had.
+weight; `l0` how many codes an image had in the end.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from torch.nn.functional import linear, normalize
 from benchmarks.data import embeddings
 from benchmarks.measure import Row, interleaved, report
 from cbm.sae import KINDS, Kind, activate
+from cbm.sae_gradients import FEW
 from cbm.sae_steps import WEIGHTS, SaeConfig, Training, first_guess
 from cbm.torchvision_guard import ensure_torchvision
 
@@ -162,7 +163,6 @@ def measured(config: SaeConfig, warm: int, repetitions: int) -> tuple[list[Row],
     steps |= {name: make_peer(training) for name, make_peer in there.items()}
     steps["autograd, Adam"] = autograd(training)[0]
     equality = apart(make, data)
-    codes = float(training.step(data[0]).used.sum()) / BATCH
 
     def case(name: str) -> Callable[[], str]:
         def run() -> str:
@@ -173,7 +173,12 @@ def measured(config: SaeConfig, warm: int, repetitions: int) -> tuple[list[Row],
         return run
 
     def judge(name: str) -> Row:
-        return {"apart": equality, "l0": codes} if name == "ours" else {}
+        if name != "ours":
+            return {}
+        return {
+            "apart": equality,
+            "l0": float(activate(training.dictionary.read(data[0]), config.kind, config.k).count_nonzero()) / BATCH,
+        }
 
     rows = interleaved({name: case(name) for name in steps}, judge, repetitions=repetitions, baseline="ours")
     for row in rows:
@@ -187,15 +192,16 @@ def main() -> None:
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("--width", type=int, default=4096)
     parser.add_argument("--warm", type=int, default=60, help="steps before the clock starts")
+    parser.add_argument("--l1", type=float, default=0.05, help="penalty of relu")
     parser.add_argument("--repetitions", type=int, default=7)
     a = parser.parse_args()
     kind: Kind = a.kind
     torch.set_num_threads(1)
-    config = SaeConfig(kind=kind, width=a.width, k=32, l1=0.05, rate=1e-3, batch=BATCH)
+    config = SaeConfig(kind=kind, width=a.width, k=32, l1=a.l1, rate=1e-3, batch=BATCH)
     rows, absent = measured(config, a.warm, a.repetitions)
     title = f"a step of {kind}, {BATCH:,} images, {a.width:,} atoms, after {a.warm} steps"
-    encoder = 2.0 * BATCH * D * a.width if kind != "relu" else 0.0  # what few codes do not spare
-    report(f"sae-{kind}-{a.warm}", title, rows, absent, multiplications=encoder)
+    few = float(rows[0]["l0"]) < FEW * a.width  # then only what the atoms read is a product of whole matrices
+    report(f"sae-{kind}-{a.warm}", title, rows, absent, multiplications=(1 if few else 5) * 2.0 * BATCH * D * a.width)
 
 
 if __name__ == "__main__":

@@ -4,16 +4,18 @@ An array, a memory map and a tensor all do as `Rows`, and so does any object tha
 slice or at positions. Neither memory nor the result depends on how they are cut into files.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float16, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
+from cbm.embedding_store import EmbeddingStore
 from cbm.errors import DataError
 
 ROWS_AT_ONCE = 4096  # embeddings that are looked at together
@@ -33,6 +35,27 @@ class Rows(Protocol):
 
     def __getitem__(self, rows: Any, /) -> Any:
         """Those at a slice, or at an array of positions, as an array or a tensor."""
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """The embeddings of these images in a store, as `Rows`; each shard is read when one of its rows is asked for."""
+
+    store: EmbeddingStore
+    contract: str
+    images: Sequence[str]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """`(n, d)`."""
+        return len(self), self[:1].shape[1]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> Float16[np.ndarray, "m d"]:
+        some = self.images[rows] if isinstance(rows, slice) else [self.images[i] for i in rows.tolist()]
+        return self.store.matrix(self.contract, some, dtype=np.float16)
 
 
 def rows_at(x: Rows, rows: slice | Int[Tensor, "b"]) -> Float[Tensor, "b d"]:

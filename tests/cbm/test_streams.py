@@ -1,11 +1,16 @@
 """Embeddings from disk: the order is mixed, seeded and complete, and what is known of all takes one pass."""
 
+from hashlib import sha256
+
 import numpy as np
 import pytest
 import torch
 
+from cbm.embedding_store import EmbeddingStore, Shard
 from cbm.errors import DataError
-from cbm.streams import PIECE, WINDOW, Scaled, blocks, rows_at, shape_of, shuffled
+from cbm.sae_training import SaeConfig, train_sae
+from cbm.streams import PIECE, WINDOW, Scaled, StoredRows, blocks, rows_at, shape_of, shuffled
+from tests.cbm.colours import ColourEncoder
 
 X = torch.randn(700, 5, generator=torch.Generator().manual_seed(0)).half()
 
@@ -13,6 +18,16 @@ X = torch.randn(700, 5, generator=torch.Generator().manual_seed(0)).half()
 def on_disk(path, x: torch.Tensor) -> np.memmap:
     x.numpy().tofile(path)
     return np.memmap(path, np.float16, "r", shape=tuple(x.shape))
+
+
+def in_shards(root, x: torch.Tensor, rows: int) -> StoredRows:
+    """The same embeddings in a store, so many a file."""
+    store, images = EmbeddingStore(root), [sha256(bytes([i // 256, i % 256])).hexdigest() for i in range(len(x))]
+    store.register(ColourEncoder())
+    for start in range(0, len(x), rows):
+        part = tuple(images[start : start + rows])
+        store.write("c" * 64, Shard(part, part, x[start : start + rows].numpy(), {}))
+    return StoredRows(store, "c" * 64, images)
 
 
 @pytest.mark.parametrize(("n", "batch"), [(1, 4), (700, 64), (PIECE * WINDOW * 2 + 77, 1000)])
@@ -74,3 +89,17 @@ def test_a_number_that_is_not_finite_is_named():
 
     with pytest.raises(DataError, match="embedding 417 is not finite"):
         shape_of(bad)
+
+
+def test_shards_of_any_size_teach_what_one_matrix_teaches(tmp_path):
+    x, config = X[:, :3].contiguous(), SaeConfig(width=8, k=2, epochs=2, held=50)
+
+    large, small = in_shards(tmp_path / "large", x, 256), in_shards(tmp_path / "small", x, 37)
+
+    assert large.shape == small.shape == (700, 3)
+    wanted = train_sae(x.float(), config)
+    for stored in (large, small):
+        found = train_sae(stored, config)
+        assert found.encoder.equal(wanted.encoder)
+        assert found.decoder.equal(wanted.decoder)
+        assert found.threshold == wanted.threshold
