@@ -18,7 +18,8 @@ from cbm.errors import UsageError
 MANIFESTS = {".csv": "manifest.csv", ".parquet": "manifest.parquet", ".jsonl": "manifest.jsonl"}
 CHUNK = 1 << 20
 KEPT = 24 * 3600.0
-_HINT = "send one zip file, or a manifest (CSV, Parquet, JSON lines) with one zip file of its images"
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
+_HINT = "send one zip or tar file, or a manifest (CSV, Parquet, JSON lines) with one zip or tar file of its images"
 
 
 class Upload(Protocol):
@@ -31,14 +32,14 @@ class Upload(Protocol):
 
 
 def receive(ws: Workspace, files: Sequence[Upload]) -> Path:
-    """Keep what was uploaded and return the zip file, or the folder that a manifest and its images make.
+    """Keep what was uploaded and return the archive, or the folder that a manifest and its images make.
 
     Raises
     ------
     UsageError
-        If there are other files than one zip and at most one manifest, or they are larger than the settings allow.
+        If there are other files than one archive and at most one manifest, or they are larger than the settings allow.
     DataError
-        If the zip file with a manifest's images is damaged or unsafe.
+        If the archive with a manifest's images is damaged or unsafe.
     """
     archive, manifest = _sorted(files)
     _check_size(ws, sum(file.size for file in files))
@@ -46,7 +47,7 @@ def receive(ws: Workspace, files: Sequence[Upload]) -> Path:
     place = folder(ws) / secrets.token_hex(12)
     if manifest is None:
         place.mkdir(parents=True)
-        return _write(place / f"{_stem(archive.name)}.zip", archive)
+        return _write(place / f"{_stem(archive.name)}{_suffix(archive.name)}", archive)
     with replacing(place) as temporary:
         _unpack(archive, manifest, temporary)
     return place
@@ -79,7 +80,7 @@ def forget(ws: Workspace, path: Path) -> None:
 
 
 def _sorted(files: Sequence[Upload]) -> tuple[Upload, Upload | None]:
-    archives = [file for file in files if Path(file.name).suffix.lower() == ".zip"]
+    archives = [file for file in files if _suffix(file.name)]
     manifests = [file for file in files if Path(file.name).suffix.lower() in MANIFESTS]
     if len(archives) != 1 or len(manifests) > 1 or len(files) != len(archives) + len(manifests):
         names = ", ".join(repr(file.name) for file in files[:4]) or "nothing"
@@ -95,16 +96,22 @@ def _check_size(ws: Workspace, size: int) -> None:
         )
 
 
+def _suffix(name: str) -> str:
+    """What says that a file is an archive that we take; empty when it is none."""
+    return next((suffix for suffix in ARCHIVES if name.lower().endswith(suffix)), "")
+
+
 def _stem(name: str) -> str:
     """The name of a file without folders and odd characters; it becomes the proposed name of the data set."""
-    kept = "".join(letter if letter.isalnum() or letter in "-_ " else "-" for letter in Path(name).stem)
+    plain = Path(name).name[: -len(_suffix(name))]
+    kept = "".join(letter if letter.isalnum() or letter in "-_ " else "-" for letter in plain)
     return kept.strip(" -")[:80] or "upload"
 
 
 def _unpack(archive: Upload, manifest: Upload, target: Path) -> None:
     from cbm.archives import unpack
 
-    packed = _write(target.with_suffix(".zip"), archive)
+    packed = _write(target.with_suffix(_suffix(archive.name)), archive)
     try:
         unpack(packed, target)
     finally:

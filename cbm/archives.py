@@ -1,7 +1,6 @@
-"""Unpacking a zip file from somebody we do not know.
+"""Unpacking a zip or tar file from somebody we do not know.
 
-What an archive says about itself is not believed: names are checked, and bytes are counted while they are written, so
-a bomb stops at the limit whatever its directory announces. Nothing is left behind when an archive is refused.
+What an archive says about itself is not believed (`cbm.archive_limits`). Nothing is left behind when it is refused.
 """
 
 import shutil
@@ -12,32 +11,19 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
+from cbm.archive_limits import LIMITS, Limits, check_name, check_ratio, is_system, size_text, write_counted
 from cbm.errors import DataError
 from cbm.progress import OnProgress, silent
-
-CHUNK = 1 << 20
-NESTED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What an archive may hold. `ratio` is unpacked to packed bytes, of a file above one mebibyte and of the whole."""
-
-    entries: int = 1_000_000
-    file_bytes: int = 512 * 2**20
-    total_bytes: int = 50 * 2**30
-    ratio: int = 200
-    depth: int = 32
+from cbm.tars import is_tar, unpack_tar
 
 
 @contextmanager
 def opened(
-    path: Path, *, within: Path | None = None, limits: Limits = Limits(), on_progress: OnProgress = silent
+    path: Path, *, within: Path | None = None, limits: Limits = LIMITS, on_progress: OnProgress = silent
 ) -> Iterator[Path]:
-    """The folder itself; of a zip file, a temporary folder with its content, removed afterwards.
+    """The folder itself; of a zip or tar file, a temporary folder with its content, removed afterwards.
 
     Parameters
     ----------
@@ -59,15 +45,17 @@ def opened(
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a path is a file that is called, or begins like, a zip."""
+    """Whether a path is a file that is called, or begins like, a zip, or is called like a tar."""
     if not path.is_file():
         return False
+    if is_tar(path):
+        return True
     with path.open("rb") as file:
         return path.suffix.lower() == ".zip" or file.read(4) in {b"PK\x03\x04", b"PK\x05\x06"}
 
 
-def unpack(path: Path, folder: Path, *, limits: Limits = Limits(), on_progress: OnProgress = silent) -> None:
-    """Unpack a zip file into a folder that does not exist yet.
+def unpack(path: Path, folder: Path, *, limits: Limits = LIMITS, on_progress: OnProgress = silent) -> None:
+    """Unpack a zip or tar file into a folder that does not exist yet.
 
     Raises
     ------
@@ -77,7 +65,7 @@ def unpack(path: Path, folder: Path, *, limits: Limits = Limits(), on_progress: 
     """
     folder.mkdir(parents=True)
     try:
-        _unpack(path, folder, limits, on_progress)
+        (unpack_tar if is_tar(path) else _unpack)(path, folder, limits, on_progress)
     except BaseException:
         shutil.rmtree(folder)
         raise
@@ -90,7 +78,7 @@ def _unpack(path: Path, folder: Path, limits: Limits, on_progress: OnProgress) -
             written, packed = 0, path.stat().st_size
             for number, entry in enumerate(entries, start=1):
                 written += _write(archive, entry, folder, limits, limits.total_bytes - written)
-                _check_ratio(written, packed, limits, path.name)
+                check_ratio(written, packed, limits, path.name)
                 if number % 64 == 0 or number == len(entries):
                     on_progress(number / len(entries), f"unpacked {number} of {len(entries)} files")
     except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, RuntimeError) as error:
@@ -109,7 +97,7 @@ def _checked(entries: list[zipfile.ZipInfo], limits: Limits, path: Path) -> list
     files: list[zipfile.ZipInfo] = []
     for entry in entries:
         _check_entry(entry, limits)
-        if entry.is_dir() or _is_system(entry.filename):
+        if entry.is_dir() or is_system(entry.filename):
             continue
         if entry.filename in seen:
             raise DataError(f"the archive holds {entry.filename!r} twice", hint="pack it again")
@@ -117,63 +105,25 @@ def _checked(entries: list[zipfile.ZipInfo], limits: Limits, path: Path) -> list
         files.append(entry)
     announced = sum(entry.file_size for entry in files)
     if announced > limits.total_bytes:
-        raise DataError(f"{path.name!r} unpacks to {_size(announced)}; the limit is {_size(limits.total_bytes)}")
+        raise DataError(
+            f"{path.name!r} unpacks to {size_text(announced)}; the limit is {size_text(limits.total_bytes)}"
+        )
     return files
 
 
 def _check_entry(entry: zipfile.ZipInfo, limits: Limits) -> None:
     name = entry.filename
-    parts = PurePosixPath(name).parts
-    if name.startswith("/") or PureWindowsPath(name).drive or "\\" in name or "\0" in entry.orig_filename:
-        raise DataError(f"the archive's entry {name!r} has a path that is not relative", hint="pack it again")
-    if ".." in parts:
-        raise DataError(f"the archive's entry {name!r} climbs out of its folder", hint="do not trust this archive")
-    if len(parts) > limits.depth:
-        raise DataError(
-            f"the archive's entry {name[:60]!r}... is {len(parts)} folders deep; the limit is {limits.depth}"
-        )
+    check_name(entry.orig_filename if "\0" in entry.orig_filename else name, limits, folder=entry.is_dir())
     mode = entry.external_attr >> 16
     if stat.S_IFMT(mode) not in {0, stat.S_IFREG, stat.S_IFDIR}:
         raise DataError(f"the archive's entry {name!r} is a link or a device", hint="pack the files themselves")
     if entry.flag_bits & 0x1:
         raise DataError(f"the archive's entry {name!r} is encrypted", hint="pack it without a password")
-    if not entry.is_dir() and name.lower().endswith(NESTED) and not _is_system(name):
-        raise DataError(f"the archive holds another archive, {name!r}", hint="pack the images themselves")
 
 
 def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path, limits: Limits, left: int) -> int:
     """Write one file and return its true size; stops at the first byte beyond a limit."""
     target = folder / entry.filename
     target.parent.mkdir(parents=True, exist_ok=True)
-    size = 0
-    with archive.open(entry) as source, target.open("xb") as sink:
-        while chunk := source.read(CHUNK):
-            size += len(chunk)
-            if size > limits.file_bytes:
-                raise DataError(
-                    f"{entry.filename!r} unpacks to more than {_size(limits.file_bytes)}, the limit for a file"
-                )
-            if size > left:
-                raise DataError(f"the archive unpacks to more than {_size(limits.total_bytes)}, the limit")
-            if size > CHUNK:
-                _check_ratio(size, entry.compress_size, limits, entry.filename)
-            sink.write(chunk)
-    return size
-
-
-def _check_ratio(size: int, packed: int, limits: Limits, name: str) -> None:
-    if size > CHUNK and size > limits.ratio * max(packed, 1):
-        raise DataError(
-            f"{name!r} unpacks to more than {limits.ratio} times its size, as a zip bomb does",
-            hint="pack it without compression if it is genuine",
-        )
-
-
-def _is_system(name: str) -> bool:
-    """Files that macOS and Windows add by themselves."""
-    parts = PurePosixPath(name).parts
-    return "__MACOSX" in parts or (bool(parts) and parts[-1].lower() in {".ds_store", "thumbs.db", "desktop.ini"})
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**30:.3g} GiB" if count >= 2**30 else f"{count / 2**20:.3g} MiB"
+    with archive.open(entry) as source:
+        return write_counted(source.read, target, limits, left, packed=entry.compress_size)

@@ -323,7 +323,8 @@ def default_name(path: Path) -> str:
     real = path.resolve()
     if real.is_dir():
         return real.name
-    return real.parent.name if real.stem in {"manifest", "metadata"} else real.stem
+    stem = real.name.removesuffix(real.suffix).removesuffix(".tar")
+    return real.parent.name if stem in {"manifest", "metadata"} else stem
 
 
 def _refuse_errors(report: Report, skip_bad: bool) -> None:

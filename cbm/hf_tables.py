@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cbm.archives import Limits
+from cbm.archive_limits import LIMITS
 from cbm.config import build, option
 from cbm.errors import DataError, unknown
 from cbm.hf_shards import Schema, Shard, rows_of, schema_of, shards_of
@@ -87,9 +87,9 @@ class _Pictures:
         file = self._into / digest[:2] / f"{digest}{SUFFIXES.get(content[:2], '.image')}"
         if not file.exists():
             self._size += len(content)
-            if self._size > Limits().total_bytes:
+            if self._size > LIMITS.total_bytes:
                 raise DataError(
-                    f"the pictures take more than {Limits().total_bytes // 2**30} GiB", hint="import it in parts"
+                    f"the pictures take more than {LIMITS.total_bytes // 2**30} GiB", hint="import it in parts"
                 )
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)

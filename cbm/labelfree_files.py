@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cbm.archives import Limits, is_archive, opened
+from cbm.archive_limits import Limits
+from cbm.archives import is_archive, opened
 from cbm.bottleneck import LinearBottleneck
 from cbm.errors import BundleError
 from cbm.heads import LinearHead

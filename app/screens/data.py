@@ -11,6 +11,7 @@ from app.datasets import DatasetRow
 from app.encoding import agreements
 from app.ui.encoders import available, choose_encoder, precision
 from app.ui.intake import intake
+from app.ui.provenance import provenance
 from app.ui.report import class_balance, prevalence, problems, sizes
 from app.ui.shelf import shelf
 from app.ui.work import following, start
@@ -21,6 +22,7 @@ IMAGES, CONTENTS, EMBEDDINGS, LIST, IMPORT = "Images", "Contents", "Embeddings",
 def contents(row: DatasetRow) -> None:
     """What was found when the data set was imported, and the way to delete it."""
     report = whole_report(row)
+    provenance(report.get("source", {}))
     sizes(report)
     problems(report, key="contents")
     left, right = st.columns([1.15, 1], gap="large")

@@ -8,16 +8,19 @@ import streamlit as st
 from app import jobs, server_paths, uploads
 from app.ui.loaded import workspace
 from app.ui.pieces import callback, filled
+from app.ui.provenance import layout_choices, provenance
 from app.ui.report import show_report
 from app.ui.text import escape, plural
 from app.ui.work import following, job_line, start
 from cbm.errors import UsageError
+from cbm.published import TITLES
 
 LAYOUTS = {
     "auto": "found by itself",
     "folder": "folders: class/image, or split/class/image",
     "manifest": "a manifest: CSV, Parquet or JSON lines",
-    "hf": "a Hugging Face image folder",
+    "hf": "a Hugging Face folder",
+    **{name: f"as published: {title}" for name, title in TITLES.items()},
 }
 _FILES, _PATH, _LAYOUT = "intake_files", "intake_path", "intake_layout"
 
@@ -33,6 +36,9 @@ def intake() -> None:
         st.subheader(f"Before importing {escape(_source(row), 80)}", anchor=False)
         st.button("Start over", icon=":material/arrow_back:", type="tertiary", on_click=_start_over, args=(row.id,))
     if row.state == "succeeded" and row.result is not None:
+        source = row.result.get("source", {})
+        provenance(source)
+        layout_choices(row.params, source)
         _confirm(row.params, row.result)
         show_report(row.result, key="check")
     elif row.active:
@@ -58,9 +64,12 @@ def _ask() -> None:
     send, name = st.columns(2, gap="large")
     with send, st.container(border=True, height="stretch"):
         st.subheader("From this computer", anchor=False)
-        st.caption(f"One zip of class folders; or a manifest and one zip of its images. Up to {limit} MB in all.")
+        st.caption(
+            "One zip or tar of class folders or of a published data set; or a manifest and one zip or tar of its images. "
+            f"Up to {limit} MB in all."
+        )
         st.file_uploader(
-            "Files", type=["zip", "csv", "parquet", "jsonl"], accept_multiple_files=True, key=_FILES,
+            "Files", type=["zip", "tar", "tgz", "gz", "csv", "parquet", "jsonl"], accept_multiple_files=True, key=_FILES,
             max_upload_size=limit, label_visibility="collapsed",
         )  # fmt: skip
         st.button(
@@ -72,7 +81,9 @@ def _ask() -> None:
         if not server_paths.are_offered(workspace().settings):
             st.caption("Not offered here. Whoever runs this server imports large data with `pellucid data import`.")
         else:
-            st.caption("A folder, a manifest or a zip, by its path on the machine that runs Pellucid. For large data.")
+            st.caption(
+                "A folder, a manifest, a zip or a tar, by its path on the machine that runs Pellucid. For large data."
+            )
             st.text_input("Path", key=_PATH, placeholder="/data/photos", label_visibility="collapsed")
             st.selectbox("Layout", list(LAYOUTS), key=_LAYOUT, format_func=LAYOUTS.__getitem__)
             st.button("Check the path", type="primary", icon=":material/fact_check:", on_click=_name, key="check_path")
@@ -82,7 +93,10 @@ def _ask() -> None:
             "become train, 15 % val and 15 % test, the same every time.\n\n"
             "**Manifest**: one row an image, with the columns `path` and `label`, and if you have them `split`, `group` "
             "(a patient, a place), `mask_path`, and `c:<concept>` with 1, 0, a probability, or nothing where nobody knows.\n\n"
-            "**Hugging Face image folder**: pictures with a `metadata.csv`, `.parquet` or `.jsonl`."
+            "**Hugging Face**: pictures with a `metadata.csv`, `.parquet` or `.jsonl`; what `save_to_disk` wrote; or Parquet "
+            "shards with pictures inside.\n\n"
+            f"**As published**: {', '.join(TITLES.values())}, unpacked and otherwise as they are given away.\n\n"
+            "**DICOM**: `.dcm` files wherever a picture may be. Pictures are kept, patients are not."
         )
 
 
@@ -121,7 +135,7 @@ def _confirm(params: dict[str, Any], report: dict[str, Any]) -> None:
     with st.container(border=True), st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         name = st.text_input("Name of the data set", value=proposed, max_chars=120, key="import_name", width=280)
         keep = True
-        if not uploaded and path.suffix.lower() != ".zip":
+        if not uploaded and _may_stay(path, report):
             keep = st.segmented_control(
                 "Pictures", ["copy", "leave in place"], default="copy", required=True, key="import_keep",
                 help="Copied pictures stay with the workspace; referenced ones must stay where they are.",
@@ -134,6 +148,12 @@ def _confirm(params: dict[str, Any], report: dict[str, Any]) -> None:
             f"Import {plural(report['images'], 'image')}", type="primary", icon=":material/download:", key="import",
             disabled=(bool(whole) and not skip) or not report["images"], on_click=_import, args=(wanted,),
         )  # fmt: skip
+
+
+def _may_stay(path: Path, report: dict[str, Any]) -> bool:
+    """Whether the pictures are files that could be left where they are: not packed, not in tables, no DICOM."""
+    options = report.get("source", {}).get("options", {})
+    return path.suffix.lower() not in {".zip", ".tar", ".tgz", ".gz"} and not {"window", "image"} & options.keys()
 
 
 @callback

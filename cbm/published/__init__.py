@@ -23,6 +23,14 @@ MODULES = {
     "wbcatt": "cbm.published.wbcatt",
     "skincon": "cbm.published.skincon",
 }
+TITLES = {
+    "cub": "CUB-200-2011",
+    "awa2": "Animals with Attributes 2",
+    "celeba": "CelebA",
+    "derm7pt": "Derm7pt",
+    "wbcatt": "WBCAtt",
+    "skincon": "SkinCon",
+}  # so that a list of them loads none
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 import io
 import stat
+import tarfile
 import zipfile
 
 import pytest
 
-from cbm.archives import Limits, opened, unpack
+from cbm.archive_limits import Limits
+from cbm.archives import opened, unpack
 from cbm.errors import DataError
 
 LIMITS = Limits()
@@ -137,3 +139,64 @@ def test_a_text_file_called_zip_is_refused(tmp_path):
 
 def test_a_file_and_a_folder_of_one_name_are_refused(tmp_path):
     refused(zipped(tmp_path / "a.zip", {"cat": b"one", "cat/1.png": b"two"}), tmp_path, "cannot be unpacked")
+
+
+def tarred(path, files, mode="w:gz"):
+    """A tar file of names and bytes, or of entries that are made as they are."""
+    with tarfile.open(path, mode) as archive:
+        for name, content in files.items():
+            entry = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return path
+
+
+@pytest.mark.parametrize(("name", "mode"), [("a.tar", "w"), ("a.tgz", "w:gz"), ("a.tar.xz", "w:xz")])
+def test_a_tar_file_comes_out_with_its_bytes_and_without_what_systems_add(tmp_path, name, mode):
+    path = tarred(tmp_path / name, {"./cat/1.png": b"one", "cat/._1.png": b"x", "cat/.DS_Store": b"y"}, mode)
+
+    with opened(path) as folder:
+        assert [file.read_bytes() for file in folder.rglob("*.*")] == [b"one"]
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", ["../evil.png", "cat/../../evil.png", "/etc/evil.png", "C:/evil.png", "cat\\evil.png"])
+def test_a_tar_entry_that_leaves_the_folder_is_refused(tmp_path, name):
+    refused(tarred(tmp_path / "a.tar.gz", {"cat/1.png": b"one", name: b"two"}), tmp_path, "climbs out|not relative")
+
+    assert not (tmp_path / "evil.png").exists()
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_links_and_devices_in_a_tar_file_are_refused(tmp_path, kind):
+    entry = tarfile.TarInfo("cat/1.png")
+    entry.type, entry.linkname = kind, "/etc/passwd"
+
+    refused(tarred(tmp_path / "a.tar", {entry: b""}, "w"), tmp_path, "link or a device")
+
+
+def test_a_tar_bomb_a_damaged_one_and_a_doubled_name_are_refused(tmp_path):
+    refused(tarred(tmp_path / "bomb.tgz", {"cat/1.bmp": bytes(300 * 2**20)}), tmp_path, "zip bomb")
+    (tmp_path / "text.tgz").write_text("not an archive")
+    refused(tmp_path / "text.tgz", tmp_path, "can be unpacked")
+    cut = tarred(tmp_path / "cut.tgz", {"cat/1.png": bytes(range(256)) * 40})
+    cut.write_bytes(cut.read_bytes()[:-60])
+    refused(cut, tmp_path, "can be unpacked")
+    first, second = tarfile.TarInfo("cat/1.png"), tarfile.TarInfo("cat/1.png")
+    refused(tarred(tmp_path / "twice.tar", {first: b"one", second: b"two"}, "w"), tmp_path, "twice")
+    refused(tarred(tmp_path / "nested.tar", {"cat/more.zip": b"PK"}, "w"), tmp_path, "another archive")
+
+
+def test_the_limits_hold_for_tar_files_too(tmp_path):
+    path = tarred(tmp_path / "a.tar", {"a.png": b"12345", "b.png": b"12345"}, "w")
+
+    refused(path, tmp_path, "the limit for a file", Limits(file_bytes=4))
+    refused(path, tmp_path, "the limit", Limits(total_bytes=9))
+    refused(path, tmp_path, "more than 1 entries", Limits(entries=1))
+
+
+def test_a_tar_header_that_would_fill_the_memory_is_refused(tmp_path):
+    entry = tarfile.TarInfo("cat/1.png")
+    entry.pax_headers = {"comment": "x" * 3 * 2**20}
+
+    refused(tarred(tmp_path / "a.tar", {entry: b"one"}, "w"), tmp_path, "header that is too large")

@@ -10,7 +10,7 @@ from cbm.data import preflight, read_dataset
 from cbm.errors import DataError, PellucidError, UnknownName, UsageError
 from cbm.importing import import_dataset
 from cbm.layouts import LAYOUTS, list_images
-from cbm.published import MODULES, published
+from cbm.published import MODULES, TITLES, published
 from tests.cbm.miniatures import MAKERS, awa2, celeba, cub, derm7pt, picture, skincon, text, wbcatt
 
 SIZES = {"cub": (4, 3), "awa2": (6, 3), "celeba": (4, 2), "derm7pt": (4, 12), "wbcatt": (4, 27), "skincon": (3, 3)}
@@ -39,7 +39,7 @@ def test_each_is_recognised_by_itself_and_by_name_and_all_its_files_are_there(na
 
     assert repr(listing) == repr(list_images(top, name))  # an unknown value equals nothing
     assert (len(listing.rows), len(listing.concepts)) == SIZES[name]
-    assert listing.source.layout == name
+    assert (listing.source.layout, listing.source.title) == (name, TITLES[name])
     assert listing.source.says.startswith(f"This is {published(name).title}: {len(listing.concepts)} ")
     assert all((listing.source.title, listing.source.terms, listing.source.contact, listing.source.cite))
     assert [problem.kind for problem in preflight(top).errors] == []

@@ -15,6 +15,7 @@ from app.ui.encoders import OTHER
 from app.workspace import Workspace
 from cbm.data import ImageDataset
 from cbm.errors import UsageError
+from tests.cbm.miniatures import celeba
 
 Open, Work, Words = Callable[..., AppTest], Callable[[], None], Callable[[AppTest], str]
 
@@ -83,6 +84,48 @@ def test_a_path_that_is_not_there_ends_in_words(open_screen: Open, work: Work, w
 
     assert not page.exception
     assert "there is no file or folder" in words(page)
+
+
+def test_a_published_data_set_shows_its_terms_and_another_label_checks_it_again(
+    open_screen: Open, workspace: Workspace, work: Work, tmp_path: Path, words: Words
+) -> None:
+    page = open_screen("data")
+    page.text_input(key="intake_path").set_value(str(celeba(tmp_path / "celeba"))).run()
+    page.button(key="check_path").click().run()
+    work()
+
+    page = open_screen("data", show="Import", check="1")
+    assert "This is CelebA" in words(page)
+    assert r"non\-commercial research only" in words(page)
+    assert page.selectbox(key="import_label").value == "Smiling"
+    page.selectbox(key="import_label").select("Bald").run()
+    assert not page.exception
+    work()
+
+    page = open_screen("data", show="Import", check="2")
+    assert page.selectbox(key="import_label").value == "Bald"
+    page.button(key="import").click().run()
+    work()
+    assert store.dataset_row(workspace, "celeba").classes == ("Bald", "not Bald")
+    assert "This is CelebA" in words(open_screen("data", dataset="celeba", show="Contents"))
+
+
+def test_scans_can_be_windowed_before_they_are_imported(
+    open_screen: Open, workspace: Workspace, work: Work, tmp_path: Path, words: Words
+) -> None:
+    pytest.importorskip("pydicom")
+    from tests.cbm.test_dicom import clinic
+
+    jobs.enqueue(workspace, "check", {"path": str(clinic(tmp_path / "scans")), "layout": "auto"})
+    work()
+    page = open_screen("data", show="Import", check="1")
+    assert "6 DICOM files of 3 patients" in words(page)
+    assert page.text_input(key="import_window").value == "auto"
+
+    page.text_input(key="import_window").set_value("wide").run()
+    assert "is not CENTER,WIDTH" in words(page)
+    page.text_input(key="import_window").set_value("1000,2000").run()
+    assert jobs.job(workspace, 2).params["options"] == {"window": "1000,2000", "frame": "first"}
 
 
 def test_the_gallery_filters_in_the_database(open_screen: Open, stored: ImageDataset, words: Words) -> None:
