@@ -7,6 +7,7 @@ here, a `LiveLogits` is a value: an edit makes another one, which shares what ha
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import is_
 
 import torch
 from jaxtyping import Float, Int
@@ -30,6 +31,9 @@ class LiveLogits:
         Class-major, `[c n]`.
     predictions
         Position of the class with the largest logit, `[n]`.
+    rivals
+        No other class of the image has a larger logit than this, `[n]`: where an edit leaves the prediction above it,
+        nothing has to be compared.
 
     Notes
     -----
@@ -40,6 +44,7 @@ class LiveLogits:
     scores: tuple[Float[Tensor, "n"], ...]
     logits: Float[Tensor, "c n"]
     predictions: Int[Tensor, "n"]
+    rivals: Float[Tensor, "n"]
 
     def accuracy(self, labels: Int[Tensor, "n"]) -> float:
         """Share of images whose class is predicted."""
@@ -61,7 +66,7 @@ class LiveLogits:
         logits = self.logits.clone()
         if len(classes):
             logits[classes] += bias[classes, None] + (change[classes] @ torch.stack(columns) if columns else 0.0)
-        return LiveLogits(model, scores, logits, _updated(self.predictions, self.logits, logits, classes))
+        return LiveLogits(model, scores, logits, *_updated(self.predictions, self.rivals, logits, classes))
 
     def intervened(self, concept: str, value: float, images: Int[Tensor, "m"]) -> "LiveLogits":
         """The same model, where a person has set a concept's score on some images.
@@ -75,11 +80,12 @@ class LiveLogits:
         row = self.scores[k].clone()
         row[images] = value
         weight = linear_head(self.model).weight[:, k]
-        logits, predictions = self.logits.clone(), self.predictions.clone()
-        logits[:, images] += torch.outer(weight, value - self.scores[k][images])
-        predictions[images] = logits[:, images].argmax(0)
+        logits, predictions, rivals = self.logits.clone(), self.predictions.clone(), self.rivals.clone()
+        changed = self.logits[:, images] + torch.outer(weight, value - self.scores[k][images])
+        logits[:, images] = changed
+        predictions[images], rivals[images] = _compared(changed)
         scores = (*self.scores[:k], row, *self.scores[k + 1 :])
-        return replace(self, scores=scores, logits=logits, predictions=predictions)
+        return replace(self, scores=scores, logits=logits, predictions=predictions, rivals=rivals)
 
 
 def live_logits(model: ConceptModel, x: Float[Tensor, "n d"]) -> LiveLogits:
@@ -93,7 +99,7 @@ def live_logits(model: ConceptModel, x: Float[Tensor, "n d"]) -> LiveLogits:
     head = linear_head(model)
     scores = model.scores(x).T.contiguous()
     logits = torch.addmm(head.bias[:, None], head.weight, scores) + head.residual_logits(x).T
-    return LiveLogits(model, scores.unbind(), logits, logits.argmax(0))
+    return LiveLogits(model, scores.unbind(), logits, *_compared(logits))
 
 
 def _edited_scores(live: LiveLogits, edit: Edit) -> tuple[Float[Tensor, "n"], ...]:
@@ -121,25 +127,39 @@ def _changed_weights(
 ) -> tuple[Float[Tensor, "c m"], list[Float[Tensor, "n"]]]:
     """How the weight of each score changes, for the scores of before and after that are affected at all."""
     before, after = linear_head(live.model).weight, linear_head(model).weight
-    place = {id(row): k for k, row in enumerate(live.scores)}
-    kept = [(place[id(row)], j) for j, row in enumerate(scores) if id(row) in place]
-    fresh = [j for j, row in enumerate(scores) if id(row) not in place]
-    change = -before
-    change[:, [k for k, _ in kept]] += after[:, [j for _, j in kept]]
-    used = torch.nonzero(change.any(0)).flatten().tolist()
-    rows = [*(live.scores[k] for k in used), *(scores[j] for j in fresh)]
+    if len(scores) == len(live.scores) and all(map(is_, scores, live.scores)):
+        kept, fresh, change = list(scores), [], after - before
+    else:
+        place = {id(row): k for k, row in enumerate(live.scores)}
+        at = torch.tensor([place.get(id(row), -1) for row in scores], dtype=torch.long)
+        kept, fresh, change = list(live.scores), torch.nonzero(at < 0).flatten().tolist(), -before
+        change[:, at[at >= 0]] += after[:, at >= 0]
+    used = torch.nonzero(change.any(0)).flatten()
+    rows = [*(kept[k] for k in used.tolist()), *(scores[j] for j in fresh)]
     return torch.cat([change[:, used], after[:, fresh]], 1), rows
 
 
+def _compared(logits: Float[Tensor, "c n"]) -> tuple[Int[Tensor, "n"], Float[Tensor, "n"]]:
+    """The class with the largest logit, the first of equal ones, and the largest logit of the others."""
+    later = torch.arange(len(logits), 0.0, -1)[:, None]  # a maximum over rows is many times quicker than its position
+    predictions = len(logits) - torch.where(logits == logits.amax(0), later, 0.0).amax(0).long()
+    return predictions, logits.scatter(0, predictions[None], -torch.inf).amax(0)
+
+
 def _updated(
-    predictions: Int[Tensor, "n"], before: Float[Tensor, "c n"], after: Float[Tensor, "c n"], classes: Int[Tensor, "m"]
-) -> Int[Tensor, "n"]:
-    """Predictions after some classes' logits have changed: a full comparison only where one of these had won."""
+    predictions: Int[Tensor, "n"], rivals: Float[Tensor, "n"], logits: Float[Tensor, "c n"], classes: Int[Tensor, "m"]
+) -> tuple[Int[Tensor, "n"], Float[Tensor, "n"]]:
+    """Predictions and rivals after some classes' logits have changed: all classes are compared only where neither what
+    won before nor one of these is above what the others can be."""
     if not len(classes):
-        return predictions
-    best = before.gather(0, predictions[None])[0]
-    rival, winner = after[classes].max(0)
-    updated = torch.where(rival > best, classes[winner], predictions)
-    lost = torch.nonzero(torch.isin(predictions, classes)).flatten()
-    updated[lost] = after[:, lost].argmax(0)
-    return updated
+        return predictions, rivals
+    best, rows = logits.gather(0, predictions[None])[0], logits[classes]
+    highest, which = rows.max(0)
+    taken = (highest > best) & (highest > rivals)
+    updated = torch.where(taken, classes[which], predictions)
+    others = rows.masked_fill_(classes[:, None] == updated, -torch.inf).amax(0)
+    bound = torch.maximum(rivals, others)
+    bound = torch.where(taken, torch.maximum(bound, best), bound)
+    unsure = torch.nonzero(~taken & ((best <= rivals) | (highest > best))).flatten()
+    updated[unsure], bound[unsure] = _compared(logits.index_select(1, unsure))
+    return updated, bound

@@ -71,6 +71,18 @@ def test_a_long_script_of_edits_stays_exact(model, images):
     assert_like_the_model(live, images)
 
 
+def test_no_class_but_the_predicted_one_is_above_the_rivals(model, images):
+    live = live_logits(model, images)
+    script = [edits.PruneWeight("concept 1"), edits.ScaleScore("concept 2", 3.0), edits.DropConcept("concept 0")]
+
+    for edit in script:
+        live = live.edited(edit)
+        others = live.logits.scatter(0, live.predictions[None], -torch.inf)
+        assert torch.equal(live.predictions, live.logits.argmax(0))
+        assert bool((others <= live.rivals).all())
+        assert bool((live.logits.gather(0, live.predictions[None])[0] >= others.amax(0)).all())
+
+
 def test_an_edit_leaves_the_value_it_starts_from_alone(model, images):
     live = live_logits(model, images)
     logits, predictions = live.logits.clone(), live.predictions.clone()
