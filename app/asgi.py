@@ -181,8 +181,8 @@ def _lifespan(settings: Settings, worker: bool) -> Callable[[st.App], AbstractAs
 
 
 def _warm_up() -> None:
-    """Import what every screen needs while the first visitor's browser still loads its own files."""
-    for name in ("torch", "plotly.graph_objects"):
+    """Import what every screen needs while the first visitor's browser still loads its own files, then what most need."""
+    for name in ("pandas", "plotly.graph_objects", "torch"):
         import_module(name)
 
 
