@@ -37,7 +37,7 @@ LARGE = (  # kept by hand at full size; benchmarks/README.md has the commands
     "sae-relu-0",
     "sae-relu-30",
 )
-ELSEWHERE = ("maps", "trust", "claims", "screens")  # each has its own page
+ELSEWHERE = ("maps", "trust", "claims", "levels", "sae_stream", "screens")  # each has another page, or is kept by hand
 
 
 def main() -> None:
