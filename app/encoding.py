@@ -89,7 +89,7 @@ def embed_part(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress
     dataset, share = store.dataset(ws, params["dataset"]), Group(params["part"], params["parts"])
     on_progress(0.0, f"loading {params['encoder']}")
     encoder = _encoder(ws, dataset, params, ALONE, on_progress).encoder
-    sizes = _sizes(ws, dataset, encoder, params, share, on_progress)
+    sizes = _sizes(ws, dataset, encoder, params, ALONE, on_progress)
     done = embed_images(
         dataset, encoder, store.embedding_store(ws), batch_size=sizes.batch, threads=sizes.threads, decoders=sizes.decoders,
         group=share, on_progress=on_progress,
