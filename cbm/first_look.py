@@ -13,6 +13,7 @@ from jaxtyping import Float, Int16
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cbm.process_group import ALONE, Group
 from cbm.sparse_codes import BLOCK, Sparse, at_positions
 
 UNIT = 2.0**-8  # how far, as a share of it, a number is moved by rounding to bfloat16
@@ -39,6 +40,7 @@ def promising(
     among: Among,
     count: int,
     *,
+    group: Group = ALONE,
     room: Float[Tensor, "n h"] | None = None,
 ) -> Sparse:
     """What is read, `x @ encoder.T + bias`, where it may be positive and one of the largest.
@@ -47,12 +49,16 @@ def promising(
     ----------
     among, count
         The largest `count` of each of the "rows", or of "all".
+    group
+        Processes that each look at some of the rows; of "all" are then those of all processes, as many as their counts
+        together.
     room
         Memory to use.
 
     Notes
     -----
-    Where `count` blocks of columns have maxima that surely are above some number, so are the `count` largest. Positive
+    Where `count` blocks of columns have maxima that surely are above some number, so are the `count` largest. Where each
+    process has as many as it counts above a number of its own, all have above the least of these numbers. Positive
     numbers in bfloat16 are ordered as their bits are, so that integers are compared; that all which matters is positive
     at first look, twice the error is added to it.
     """
@@ -60,7 +66,7 @@ def promising(
     left, right, error = _factors(x, encoder, bias)
     low = torch.empty(n, h, dtype=torch.bfloat16) if room is None else halved(room)
     bits = torch.mm(left, right.T, out=low).view(torch.int16)
-    at = np.flatnonzero(bits.numpy() >= _least(bits, among, count, error))
+    at = np.flatnonzero(bits.numpy() >= _least(bits, among, count, error, group))
     maybe = at_positions(torch.from_numpy(at), torch.zeros(len(at)), (n, h))
     return maybe.products(x, encoder).plus(bias[maybe.columns])
 
@@ -87,13 +93,18 @@ def _factors(
     return left, right, error
 
 
-def _least(bits: Int16[Tensor, "n h"], among: Among, count: int, error: Float[Tensor, "n"]) -> NDArray[np.int16]:
+def _least(
+    bits: Int16[Tensor, "n h"], among: Among, count: int, error: Float[Tensor, "n"], group: Group
+) -> NDArray[np.int16]:
     """The bits of what all that is among the largest reaches at first look, in each row."""
-    n, least = len(bits), 2 * error.max()  # where what is read is zero
+    n, zero = len(bits), 2 * error.max()  # how zero looks
+    least = zero
     maxima = bits.view(n, BLOCK, -1).amax(1).view(torch.bfloat16).float()
     surely = maxima.mul_(1 - UNIT).sub_(error[:, None]).view(n if among == "rows" else 1, -1).numpy()
     if count <= surely.shape[1]:
         place = surely.shape[1] - count
         least = least.maximum(torch.from_numpy(np.partition(surely, place, axis=1)[:, place]))
+    if among == "all":
+        least = zero + min(group.gather(float(least - zero)))
     lowest = (least - error) * (1 - UNIT)
     return (lowest[:, None].numpy().view(np.int32) >> 16).astype(np.int16)  # cut off, so not above it

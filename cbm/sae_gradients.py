@@ -126,10 +126,12 @@ def _looked_up(
 ) -> Sparse | None:
     """The same as `few_codes`, by a first look in bfloat16; `None` where that is no help."""
     kind, k = dictionary.kind, dictionary.k
-    if kind == "relu" or not worth_a_look(len(inside), len(dictionary), k):
+    if kind == "relu" or not worth_a_look(of // group.size, len(dictionary), k):  # the same in all processes
         return None
-    look = partial(promising, inside, dictionary.encoder, dictionary.bias, room=room)
-    return look("rows", k).largest_of_rows(k) if kind == "topk" else look("all", k * of).largest_of_all(k * of, group)
+    look = partial(promising, inside, dictionary.encoder, dictionary.bias, group=group, room=room)
+    if kind == "topk":
+        return look("rows", k).largest_of_rows(k)
+    return look("all", k * len(inside)).largest_of_all(k * of, group)
 
 
 def _spares(dictionary: Dictionary, group: Group) -> bool:

@@ -225,15 +225,15 @@ def learned(tmp_path_factory) -> tuple[dict, dict, dict]:
     return alone, *(json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "looked at twice"])
 def test_two_processes_learn_what_one_learns(kind, learned):
     """Batches are cut in two, the last has one embedding only, and there are atoms that die."""
     alone, first, second = (found[kind] for found in learned)
 
     assert first == second
-    assert len(first["losses"]) == 12
+    assert len(first["losses"]) >= 4
     assert first["losses"] == pytest.approx(alone["losses"], rel=1e-4)
-    assert first["dead"] == pytest.approx(alone["dead"], abs=2 / 512)
+    assert first["dead"] == pytest.approx(alone["dead"], abs=3e-3)
     assert first["threshold"] == pytest.approx(alone["threshold"], rel=1e-3, abs=1e-4)
     assert first["explained"] == pytest.approx(alone["explained"], abs=1e-4)
 

@@ -15,6 +15,7 @@ from cbm.sae_training import Checkpoint, SaeConfig, train_sae, train_saes
 
 CONFIG = SaeConfig(k=3, epochs=6, batch=64, rate=3e-3, resample=2)
 WIDTHS = (40, 512)
+WIDE = "looked at twice", replace(CONFIG, batch=128, epochs=2), (40, 16_384)  # where processors multiply in bfloat16
 
 
 def learn(group: Group, folder: Path) -> dict[str, dict]:
@@ -22,15 +23,14 @@ def learn(group: Group, folder: Path) -> dict[str, dict]:
     g = torch.Generator().manual_seed(1)
     x = torch.randn(129, 16, generator=g).relu() @ torch.randn(16, 16, generator=g)  # batches of 64, 64 and 1
     told: dict[str, dict] = {}
-    for kind in KINDS:
+    for name, config, widths in (*((kind, replace(CONFIG, kind=kind), WIDTHS) for kind in KINDS), WIDE):
         seen: list[str] = []
-        config = replace(CONFIG, kind=kind)
-        found = train_saes(x, config, WIDTHS, group=group, on_progress=lambda _, said, seen=seen: seen.append(said))
+        found = train_saes(x, config, widths, group=group, on_progress=lambda _, said, seen=seen: seen.append(said))
         weights = b"".join(getattr(one, name).numpy().tobytes() for one in found for name in WEIGHTS)
-        told[kind] = {
+        told[name] = {
             "bytes": hashlib.sha256(weights).hexdigest(),
-            "losses": [said.numbers[f"loss/{width}"] for said in seen[1:] for width in WIDTHS],
-            "dead": [said.numbers["dead/512"] for said in seen[1:]],
+            "losses": [said.numbers[f"loss/{width}"] for said in seen[1:] for width in widths],
+            "dead": [said.numbers[f"dead/{widths[-1]}"] for said in seen[1:]],
             "threshold": [one.threshold for one in found],
             "explained": [measure(one, x).explained for one in found],
         }
