@@ -31,13 +31,22 @@ RUNS = {  # what is kept as results/small/NAME.json, and how it is made
 }
 LARGE = (  # kept by hand at full size; benchmarks/README.md has the commands
     "scores-stream",
+    "heads-many-images",
+    "heads-path-L",
+    "heads-path-M",
+    "heads-path-S",
+    "heads-multinomial-M",
+    "heads-multinomial-S",
+    "heads-one-vs-rest-S",
+    "cavs-0.01",
+    "cavs-1",
     "sae-stream",
     "sae-topk-60",
     "sae-batchtopk-60",
     "sae-relu-0",
     "sae-relu-30",
 )
-ELSEWHERE = ("maps", "trust", "claims", "levels", "sae_stream", "screens")  # each has another page, or is kept by hand
+ELSEWHERE = ("maps", "trust", "claims", "levels", "sae_stream", "screens", "many_images")  # each has another page, or is kept by hand
 
 
 def main() -> None:

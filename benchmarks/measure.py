@@ -7,6 +7,7 @@ printed beside them. Ratios only compare cases of one run.
 import json
 import os
 import platform
+import resource
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -71,6 +72,11 @@ def interleaved(
 def _median(name: str, runs: list[Row]) -> Row:
     medians = {key: statistics.median(float(run[key]) for run in runs) for key in ("cpu_s", "wall_s")}
     return {"case": name, **runs[-1], **medians, "runs": len(runs)}
+
+
+def peak_mb() -> float:
+    """The process's largest resident memory so far, libraries included."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def gemm_rate(repetitions: int = 7) -> float:

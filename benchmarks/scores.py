@@ -9,7 +9,6 @@ in a single-precision product of the same shape, measured in the same run: above
 """
 
 import argparse
-import resource
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
@@ -19,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from benchmarks.data import embeddings, texts
-from benchmarks.measure import Clock, Row, gemm_rate, interleaved, report
+from benchmarks.measure import Clock, Row, gemm_rate, interleaved, peak_mb, report
 from cbm.top_scores import top_concepts, top_images
 
 ROWS = 512  # at a time, everywhere
@@ -124,11 +123,6 @@ def streamed(images: int, concepts: int) -> list[Row]:
         rows.append({"case": what, "cpu_s": cpu, "wall_s": wall, "of_gemm": share, "gemm_gflops": rate / 1e9,
                      "mb_before": before, "peak_mb": peak_mb(), "answers": len(found.positions)})  # fmt: skip
     return rows
-
-
-def peak_mb() -> float:
-    """The process's largest resident memory so far, libraries included."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:
