@@ -46,7 +46,15 @@ LARGE = (  # kept by hand at full size; benchmarks/README.md has the commands
     "sae-relu-0",
     "sae-relu-30",
 )
-ELSEWHERE = ("maps", "trust", "claims", "levels", "sae_stream", "screens", "many_images")  # each has another page, or is kept by hand
+ELSEWHERE = (
+    "maps",
+    "trust",
+    "claims",
+    "levels",
+    "sae_stream",
+    "screens",
+    "many_images",
+)  # each has another page, or is kept by hand
 
 
 def main() -> None:
