@@ -9,6 +9,7 @@ from app import store, ui
 from app.datasets import DatasetRow
 from app.models import ModelRow
 from app.ui.candidates import candidates_form, given_candidates
+from app.ui.encoders import text_limits
 from app.ui.form import as_settings, option_form, options_held, title_of
 from app.ui.learning import curves_of_model
 from app.ui.loaded import embedded
@@ -62,6 +63,8 @@ def build(dataset: DatasetRow) -> None:
     with st.container(border=True):
         st.subheader(ui.escape(chosen.title), anchor=False)
         st.caption(ui.escape(chosen.paper, 300))
+        if chosen.reads_text:
+            text_limits(encoder)
         wrong = lacking[chosen.name] or words_of(chosen, dataset, data)
         options = option_form(chosen.config, key=f"option_{chosen.name}")
         changed = ", ".join(f"{title_of(name)} {value}" for name, value in options.items())
