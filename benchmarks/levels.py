@@ -34,15 +34,14 @@ DEALS = 20
 BORDER = 10  # pixels of a render that show its background
 
 
-def encoders() -> Iterator[Encoder]:
-    """The joint space, the last features alone, the depths, and the last features of what other tiers are installed."""
+def encoders(*, every: bool) -> Iterator[Encoder]:
+    """The last features alone and the depths; with `every` also the joint space, and the last features of other tiers."""
     ensure_torchvision()
-    yield load_encoder("builtin:photo")
     yield pooled("photo")
     yield load_encoder("builtin:photo-levels")
-    for name in TIERS:
-        if name != "photo" and TIERS[name].installed:
-            yield pooled(name)
+    if every:
+        yield load_encoder("builtin:photo")
+        yield from (pooled(name) for name in TIERS if name != "photo" and TIERS[name].installed)
 
 
 def pooled(tier: str) -> Encoder:
@@ -52,13 +51,13 @@ def pooled(tier: str) -> Encoder:
     return make_backbone_encoder(f"{tier}, last features", network, prepared, architecture=tier)
 
 
-def on_photographs(manifest: Path) -> None:
+def on_photographs(manifest: Path, *, every: bool) -> None:
     """Concepts of classes: on other photographs of the same classes, and on classes that were never learned from."""
     data = ImageDataset.from_manifest(manifest, name=manifest.parent.name)
     classes, labels = np.asarray(data.labels), np.asarray(data.concept_labels, dtype=float)
     told = np.stack([labels[classes == c].mean(0) for c in range(len(data.classes))]) > 0.5
     seen = np.isin(data.splits, ("train", "val"))
-    embedded = {encoder.id: embed(data, encoder).x.float() for encoder in encoders()}
+    embedded = {encoder.id: embed(data, encoder).x.float() for encoder in encoders(every=every)}
     print(f"{len(classes)} photographs, {len(told)} classes, {told.shape[1]} concepts")
     for name, x in embedded.items():
         cavs = learn_cavs(x[seen], torch.from_numpy(labels[seen]).float())
@@ -78,13 +77,10 @@ def on_photographs(manifest: Path) -> None:
             lost = np.mean(
                 [unseen(x.numpy(), deal, classes, wrong, told) for deal, wrong in zip(deals, false, strict=True)]
             )
-            base = found if name == "photo, last features" else base
-            gain = (
-                ""
-                if base is None
-                else f", above the last features {np.mean(found - base):+.3f} ({np.std(found - base):.3f})"
-            )
-            print(f"  {name:24} {found.mean():.3f} ({found.std():.3f}), shuffled {lost:.3f}{gain}", flush=True)
+            base = found if base is None else base
+            gain = found - base
+            line = f"  {name:24} {found.mean():.3f} ({found.std():.3f}), shuffled {lost:.3f}"
+            print(f"{line}, above the first {gain.mean():+.3f} ({gain.std():.3f})", flush=True)
 
 
 def unseen(x: np.ndarray, deal: np.ndarray, classes: np.ndarray, taught: np.ndarray, told: np.ndarray) -> float:
@@ -124,14 +120,14 @@ def aurocs(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
         return ((ranks * shown).sum(0) - with_ * (with_ + 1) / 2) / (with_ * without)
 
 
-def on_renders() -> None:
+def on_renders(*, every: bool) -> None:
     """Linear probes of what was drawn: shares that are right, and for the background the variance of its colour explained."""
     things = renders.choose(RENDERS, SEED)
     pictures = [renders.draw(thing, 200_000 + i) for i, thing in enumerate(things)]
     edges = np.stack([border(np.asarray(picture, dtype=float)) for picture in pictures])
     kinds = {"colour": list(renders.COLOURS), "pattern": list(renders.PATTERNS), "shape": list(renders.SHAPES)}
     print(f"{LEARNT_FROM} renders learned from, a sixth of them to choose the ridge; {RENDERS - LEARNT_FROM} asked")
-    for encoder in encoders():
+    for encoder in encoders(every=every):
         x = torch.cat([encoder.encode_images(pictures[i : i + 32]) for i in range(0, RENDERS, 32)]).numpy()
         line = []
         for kind, names in kinds.items():
@@ -170,10 +166,14 @@ def main() -> None:
     parser.add_argument(
         "manifest", type=Path, nargs="?", help="of photographs, with classes, splits and concept columns"
     )
+    parser.add_argument("--every", action="store_true", help="also the joint space and the other tiers")
     options = parser.parse_args()
     if options.what == "photographs" and options.manifest is None:
         parser.error("photographs need a manifest")
-    on_renders() if options.what == "renders" else on_photographs(options.manifest)
+    if options.what == "renders":
+        on_renders(every=options.every)
+    else:
+        on_photographs(options.manifest, every=options.every)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ FROM_TEXT = (
 NOTES = {
     "demo": "small vision transformer trained on the rendered demo worlds; knows nothing else",
     "photo": "for your own photographs",
-    LEVELS: "for concepts from labelled photographs: as builtin:photo, with the colours and textures of earlier layers",
+    LEVELS: "for concepts from labelled photographs: as builtin:photo, with what earlier layers know of backgrounds",
     "photo-lite1": "as builtin:photo, larger and slower, at 240 pixels",
     "photo-lite2": "as builtin:photo, larger and slower still, at 260 pixels",
 }
@@ -82,7 +82,9 @@ def _photo(name: str, device: str, precision: Precision) -> ClipEncoder | Backbo
 
 
 def _levels(device: str, precision: Precision) -> BackboneEncoder:
-    from cbm.photo_levels import load_levels
+    from cbm.photo_levels import EARLY, STAGES, load_levels
 
-    prepared = photo.preprocessing(precision)
-    return make_backbone_encoder(f"builtin:{LEVELS}", load_levels(), prepared, architecture=LEVELS, device=device)
+    told = f"{LEVELS} {STAGES} {EARLY}"
+    return make_backbone_encoder(
+        f"builtin:{LEVELS}", load_levels(), photo.preprocessing(precision), architecture=told, device=device
+    )

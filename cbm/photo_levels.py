@@ -1,7 +1,7 @@
 """`builtin:photo-levels`: what EfficientNet-Lite0 sees at several depths, for concepts that come from examples.
 
-The last features of a classifier have forgotten colours, textures and backgrounds that earlier ones still hold. All are
-there after one pass; each depth's map is averaged over its places. It reads no text.
+The last features of a classifier have forgotten most of backgrounds and some of colours, which earlier ones still hold. All
+are there after one pass; each depth's map is averaged over its places. It reads no text.
 """
 
 import torch
@@ -13,10 +13,11 @@ from cbm import photo
 from cbm.errors import EncoderError
 
 STAGES = (1, 2, 4, 6)  # blocks 2, 4, 10 and 15: 24, 40, 112 and 320 channels; with the last 1,280, 1,776
+EARLY = 0.25  # length of an earlier level's features; nearly all of what they know, and no loss where they know nothing
 
 
 class Levels(nn.Module):
-    """Means of the maps at several depths of an EfficientNet, each scaled to unit length, side by side.
+    """Means of the maps at several depths of an EfficientNet, side by side: the last of unit length, the others shorter.
 
     Parameters
     ----------
@@ -24,11 +25,14 @@ class Levels(nn.Module):
         Of timm.
     stages
         Numbers of the stages whose outputs are used; what the classifier reads always is.
+    early
+        Length of the features of each stage; those that the classifier reads have 1.
     """
 
-    def __init__(self, trunk: nn.Module, stages: tuple[int, ...] = STAGES) -> None:
+    def __init__(self, trunk: nn.Module, stages: tuple[int, ...] = STAGES, *, early: float = EARLY) -> None:
         super().__init__()
         self.trunk, self.stages = trunk, stages
+        self.lengths = (*(early for _ in stages), 1.0)
 
     def maps(self, pixels: Float[Tensor, "n 3 h w"]) -> list[Tensor]:
         """The maps `[n c rows columns]`, the largest first."""
@@ -41,7 +45,8 @@ class Levels(nn.Module):
         return [*kept, trunk.bn2(trunk.conv_head(x))]  # type: ignore[operator]
 
     def forward(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
-        return torch.cat([normalize(level.mean((2, 3)), dim=1) for level in self.maps(pixels)], dim=1)
+        means = [level.mean((2, 3)) for level in self.maps(pixels)]
+        return torch.cat([length * normalize(m, dim=1) for length, m in zip(self.lengths, means, strict=True)], dim=1)
 
     def places(self, pixels: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "rows columns d"]:
         """What each place of the smallest map adds to the features of one image; they sum to them.
@@ -58,8 +63,8 @@ class Levels(nn.Module):
         if any(level.shape[2] % rows or level.shape[3] % columns for level in maps):
             raise EncoderError("the maps of this network have no places in common", hint="use builtin:photo-levels")
         shares = [
-            adaptive_avg_pool2d(level.float(), (rows, columns))[0] / level[0].float().mean((1, 2)).norm()
-            for level in maps
+            length * adaptive_avg_pool2d(level.float(), (rows, columns))[0] / level[0].float().mean((1, 2)).norm()
+            for length, level in zip(self.lengths, maps, strict=True)
         ]
         return torch.cat(shares).permute(1, 2, 0) / (rows * columns)
 
