@@ -24,6 +24,8 @@ RUNS = {  # what is kept as results/small/NAME.json, and how it is made
     "sae-batchtopk-10": "sae batchtopk --width 2048 --warm 10 --repetitions 3",
     "selection": "texts selection --classes 2 --repetitions 3",
     "profiles": "texts profiles --classes 50 --repetitions 3",
+    "towers": "embedding towers --layers 4 --repetitions 3",
+    "decode": "embedding decode --repetitions 3",
     "edits": "edits --images 5000 --concepts 500 --classes 50 --repetitions 7",
     "energy": "energy --images 16 --steps 2 --repetitions 3",
     "votes": "votes --images 10000 --words 5000 --classes 50",

@@ -15,7 +15,7 @@ TITLES = {
     "case": "", "what": "", "cpu_s": "CPU s", "times": "times", "of_gemm": "GEMM", "above_optimum": "above the optimum",
     "above_svc_at_most": "above SVC, at most", "above_svc_mean": "above SVC, mean", "largest_difference": "largest difference",
     "largest_gap": "largest gap", "peak_mb": "peak MB", "mb_before": "MB before", "words_a_class": "words a class",
-    "under_2_gb": "below 2 GB", "nec": "NEC", "us_an_image": "µs an image",
+    "under_2_gb": "below 2 GB", "nec": "NEC", "us_an_image": "µs an image", "ms_an_image": "ms an image", "images_s": "images a CPU s",
 }  # fmt: skip
 HIDDEN = ("wall_s", "runs", "gap")
 FEATURES = {
