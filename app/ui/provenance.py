@@ -8,6 +8,7 @@ import streamlit as st
 from app.ui.pieces import callback
 from app.ui.text import escape
 from app.ui.work import start
+from cbm.published import TITLES
 
 DICOM = ("window", "frame")
 
@@ -18,9 +19,12 @@ def provenance(source: Mapping[str, Any]) -> None:
         return
     with st.container(border=True, gap="xsmall"):
         st.markdown(f":material/verified: **{escape(source['says'], 300)}**")
-        page = f" Publishers' page: {escape(source['contact'], 200)}." if source.get("contact") else ""
+        ours = source["layout"] in TITLES  # a page that the data itself names is shown, but is no link
+        page = f" Publishers' page: {escape(source['contact'], 200)}." if ours else ""
         if source.get("terms"):
             st.caption(f"Terms: {escape(source['terms'], 500)}.{page}")
+        if source.get("contact") and not ours:
+            st.text(source["contact"][:200])
         if source.get("cite"):
             st.caption(f"Please cite: {escape(source['cite'], 500)}.")
         read = {name: value for name, value in source.get("options", {}).items() if str(value) != ""}

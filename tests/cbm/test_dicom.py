@@ -141,6 +141,18 @@ def test_compressed_pixels_are_decoded(tmp_path):
     np.testing.assert_array_equal(pixels(path), plain)
 
 
+def test_jpeg_pixels_are_decoded(tmp_path):
+    buffer = io.BytesIO()
+    Image.fromarray(np.tile(np.arange(0, 256, 16, dtype=np.uint8), (16, 1))).save(buffer, "JPEG", quality=95)
+    path = scan(tmp_path / "a.dcm", np.zeros((16, 16), np.uint8), WindowCenter=128, WindowWidth=256)
+    data = pydicom.dcmread(path)
+    data.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
+    data.PixelData = pydicom.encaps.encapsulate([buffer.getvalue()])
+    data.save_as(path)
+
+    np.testing.assert_array_equal(pixels(path), np.asarray(Image.open(buffer)))
+
+
 @pytest.mark.parametrize("text", ["40", "40,0", "a,b", "1,2,3", "nan,5", "", "40,-1"])
 def test_a_window_is_two_numbers(text):
     with pytest.raises(UsageError, match="is not CENTER,WIDTH"):
