@@ -32,6 +32,7 @@ __all__ = [
     "mappable",
     "maps_from",
     "possible_methods",
+    "why_not_exact",
 ]
 STRONG = 0.95
 
@@ -264,3 +265,16 @@ def possible_methods(encoder: Encoder, model: ConceptModel) -> tuple[str, ...]:
     apart = linear and can_be_taken_apart(visual)
     allowed = {"decomposition": apart, "dense": apart, "relevance": token, "rollout": token}
     return tuple(name for name in METHODS if allowed.get(name, True))
+
+
+def why_not_exact(encoder: Encoder, model: ConceptModel) -> str:
+    """Why scores cannot be taken apart into places exactly, in one sentence; empty where they can."""
+    if not hasattr(model.bottleneck, "directions"):
+        return "The scores of this model are not sums over the embedding, so places have no exact share in them."
+    visual = getattr(encoder, "visual", None)
+    if visual is None or can_be_taken_apart(visual):
+        return ""
+    return (
+        "This encoder's embedding is neither a mean over places nor a class token (it pools by attention, or passes the "
+        "mean through a norm), so places have no exact share in the scores."
+    )

@@ -33,10 +33,12 @@ def has_maps(scene: Scene) -> bool:
 @guarded
 def concept_maps(scene: Scene, concepts: Sequence[str]) -> None:
     """What the encoder saw and the maps of some concepts, the selected one first, by one method or several at a time."""
-    from probes.maps import METHODS, common_scale, possible_methods
+    from probes.maps import METHODS, common_scale, possible_methods, why_not_exact
 
     encoder = _encoder(scene.row.encoder, store.device(scene.ws), scene.ws)
     methods, opacity = _controls(possible_methods(encoder, scene.model))
+    if told := why_not_exact(encoder, scene.model):
+        st.caption(f":material/info: {told}")
     names = _names(scene, concepts)[: SHOWN if len(methods) == 1 else COMPARED]
     frame, found = _frame(_key(scene, encoder), scene.data.ids[scene.image], scene, encoder), []
     for method in methods:

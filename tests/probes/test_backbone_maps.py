@@ -20,7 +20,7 @@ from cbm.model import ConceptModel, Recipe
 from cbm.preprocessing import Preprocessing
 from probes.head_effects import effects_of_heads, look
 from probes.heads import ablate_heads
-from probes.maps import METHODS, concept_maps, possible_methods
+from probes.maps import METHODS, concept_maps, possible_methods, why_not_exact
 from probes.views import view
 
 ALL = tuple(METHODS)
@@ -103,7 +103,12 @@ def model_of(encoder, k=2):
 
 
 def test_the_structure_says_which_maps_there_are(kind, encoders):
-    assert possible_methods(encoders[kind], model_of(encoders[kind])) == MAKERS[kind][1]
+    model = model_of(encoders[kind])
+    told = why_not_exact(encoders[kind], model)
+
+    assert possible_methods(encoders[kind], model) == MAKERS[kind][1]
+    assert (told == "") == ("decomposition" in MAKERS[kind][1])
+    assert "no exact share" in told or not told
 
 
 def test_all_possible_maps_have_the_encoders_places_and_the_models_score(kind, encoders):
