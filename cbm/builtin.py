@@ -14,7 +14,8 @@ from cbm.torchvision_guard import ensure_torchvision
 
 LEVELS = "photo-levels"
 FROM_TEXT = (
-    "knows objects and categories; from text alone it is weak at parts and patterns, with labelled examples it is good"
+    "knows objects and categories from text alone, is fair at their colours, and weak at parts, patterns and fine kinds; "
+    "with labelled examples it is good"
 )
 NOTES = {
     "demo": "small vision transformer trained on the rendered demo worlds; knows nothing else",

@@ -9,6 +9,7 @@
 | `stamps` | the stamps of Debian's tuxpaint-stamps-default; to choose and measure with only |
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -41,7 +42,7 @@ class Collector:
         self.mean = features.mean_feature(network)
         self.network: nn.Module = features.frozen(network, self.tier)
         self.towers = photo.load_towers()
-        self._said: dict[str, Tensor] = {}
+        self._said = _read_sentences(self.kept) if self.kept else {}
 
     def sources(self, seed: int = 0) -> Sources:
         """All of them, with the renders of one seed."""
@@ -71,6 +72,8 @@ class Collector:
         new = tuple(text for text in dict.fromkeys(texts) if text not in self._said)
         if new:
             self._said |= dict(zip(new, features.sentences(*self.towers, new), strict=True))
+            if self.kept:
+                _write_sentences(self.kept, self._said)
         return torch.stack([self._said[text] for text in texts])
 
     def _drawn(self, name: str, kind: ModuleType, count: int, seed: int) -> Tensor:
@@ -91,3 +94,16 @@ class Collector:
             file.parent.mkdir(parents=True, exist_ok=True)
             np.save(file, found.numpy())
         return found
+
+
+def _read_sentences(folder: Path) -> dict[str, Tensor]:
+    if not (folder / "texts.json").is_file():
+        return {}
+    texts = json.loads((folder / "texts.json").read_text())
+    return dict(zip(texts, torch.from_numpy(np.load(folder / "sentences.npy")), strict=True))
+
+
+def _write_sentences(folder: Path, said: dict[str, Tensor]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "texts.json").write_text(json.dumps(list(said)))
+    np.save(folder / "sentences.npy", torch.stack(list(said.values())).numpy())

@@ -57,7 +57,7 @@ def noto(font: Path) -> list[Picture]:
     return [
         Picture(name, (), partial(_glyph, font, chr(code)))
         for code, name in named.items()
-        if drawn.getbbox(chr(code)) != missing
+        if (box := drawn.getbbox(chr(code))) != missing and box[2]
     ]
 
 

