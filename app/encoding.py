@@ -99,11 +99,19 @@ def embed_part(ws: Workspace, params: Mapping[str, Any], on_progress: OnProgress
 
 def agreements(ws: Workspace, dataset: str) -> "dict[str, Agreement]":
     """What was measured of a data set's embeddings that are not in single precision, by the id of their encoder."""
-    from cbm.agreement import Agreement
+    from cbm.encoder_ids import EncoderId
 
-    embeddings, fingerprint = store.embedding_store(ws), store.dataset_row(ws, dataset).fingerprint
-    noted = {id: embeddings.noted(contract, "agreement") for contract, id in embeddings.contracts().items()}
-    return {id: Agreement(**found[fingerprint]) for id, found in noted.items() if fingerprint in found}
+    row = store.dataset_row(ws, dataset)
+    brief = [id for id in row.encoders if EncoderId.parse(id).precision != "fp32"]
+    if not brief:
+        return {}
+    from cbm.agreement import Agreement  # and with it torch, which takes a second
+
+    embeddings = store.embedding_store(ws)
+    noted = {
+        id: embeddings.noted(contract, "agreement") for contract, id in embeddings.contracts().items() if id in brief
+    }
+    return {id: Agreement(**found[row.fingerprint]) for id, found in noted.items() if row.fingerprint in found}
 
 
 def _wanted(params: Mapping[str, Any]) -> tuple["EncoderId", str]:

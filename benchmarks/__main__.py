@@ -47,6 +47,7 @@ LARGE = (  # kept by hand at full size; benchmarks/README.md has the commands
     "sae-batchtopk-60",
     "sae-relu-0",
     "sae-relu-30",
+    "towers",
 )
 ELSEWHERE = (
     "maps",

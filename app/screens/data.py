@@ -73,12 +73,14 @@ def embeddings(row: DatasetRow) -> None:
     )
     measured = agreements(ui.workspace(), row.name)
     for encoder in row.encoders:
-        with st.container(border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-            found = f"  \n:gray[{ui.escape(str(measured[encoder]), 300)}]" if encoder in measured else ""
-            st.markdown(
-                f":material/check: **{ui.escape(encoder)}**  :gray[{ui.plural(row.size, 'image')} embedded]{found}"
-            )
-            ui.go_to("concepts", "Concepts", dataset=row.name)
+        with st.container(border=True, gap="xsmall"):
+            with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+                st.markdown(
+                    f":material/check: **{ui.escape(encoder)}**  :gray[{ui.plural(row.size, 'image')} embedded]"
+                )
+                ui.go_to("concepts", "Concepts", dataset=row.name)
+            if encoder in measured:
+                st.caption(ui.escape(str(measured[encoder]), 300))
     st.subheader("Embed with another encoder" if row.encoders else "Embed the images", anchor=False)
     encoder, how = choose_encoder(key="encoder"), precision(key="precision")
     if encoder:

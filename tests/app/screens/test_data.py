@@ -171,6 +171,17 @@ def test_embedding_is_a_job(open_screen: Open, workspace: Workspace, stored: Ima
     assert r"Embed tiles with open\_clip\:local\-dir" in words(page)
 
 
+def test_a_precision_that_is_chosen_goes_with_the_job(
+    open_screen: Open, workspace: Workspace, stored: ImageDataset
+) -> None:
+    page = open_screen("data", dataset="tiles", show="Embeddings", precision="bf16")
+    page.toggle(key="precision_decode").set_value(True).run()
+    page.button(key="embed").click().run()
+
+    (job,) = jobs.jobs(workspace)
+    assert job.params == {"dataset": "tiles", "encoder": "builtin:demo", "precision": "bf16", "fast_decode": True}
+
+
 def test_deleting_a_data_set_leaves_the_others(open_screen: Open, workspace: Workspace, stored: ImageDataset) -> None:
     page = open_screen("data", dataset="tiles", show="Contents")
     page.button(key="delete").click().run()
