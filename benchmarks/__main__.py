@@ -37,7 +37,6 @@ LARGE = (  # kept by hand at full size; benchmarks/README.md has the commands
     "heads-path-L",
     "heads-path-M",
     "heads-path-S",
-    "heads-multinomial-M",
     "heads-multinomial-S",
     "heads-one-vs-rest-S",
     "cavs-0.01",
