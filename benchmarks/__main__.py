@@ -38,6 +38,7 @@ LARGE = (  # kept by hand at full size; benchmarks/README.md has the commands
     "heads-path-M",
     "heads-path-S",
     "heads-multinomial-S",
+    "heads-one-vs-rest-S",
     "cavs-0.01",
     "cavs-1",
     "sae-stream",

@@ -128,7 +128,7 @@ def main() -> None:
     rows = {"multinomial": multinomial, "one-vs-rest": one_vs_rest, "path": path}[arguments.task](
         task, arguments.repetitions
     )
-    report(f"heads-{arguments.task}-{arguments.size}", title, rows, ABSENT)
+    report(f"heads-{arguments.task}-{arguments.size}", title, rows, () if arguments.task == "path" else ABSENT)
 
 
 if __name__ == "__main__":
