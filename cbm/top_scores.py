@@ -21,7 +21,7 @@ Blocks = Iterable[Tensor | np.ndarray]
 SPARE = 22  # candidates beside the k that are asked for
 CELLS = 2**23  # scores held at a time
 IMAGES, CONCEPTS = 8192, 1024  # at a time, when images are ranked
-PAIRS = 512  # scored at a time in double precision; small enough for a core's cache
+PAIRS = 64  # scored at a time in double precision, so that they stay in a core's cache
 LONGEST = 1e18  # an embedding's norm, so that no score overflows
 
 
@@ -203,7 +203,7 @@ def _products(
 ) -> Float[Tensor, "p"]:
     """Dot products of pairs in double precision, each summed in the same way wherever it stands."""
     parts = zip(torch.split(rows, PAIRS), torch.split(columns, PAIRS), strict=True)
-    return torch.cat([(a[i].double() * b[j].double()).sum(1) for i, j in parts])
+    return torch.cat([b.index_select(0, j).double().mul_(a.index_select(0, i)).sum(1) for i, j in parts])
 
 
 def _merged(best: Top, values: Float[Tensor, "n m"], positions: Int[Tensor, "n m"]) -> Top:
