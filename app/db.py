@@ -15,9 +15,9 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.files import replacing
 from app.tables import Table
 from cbm.errors import StoreError
+from cbm.whole_files import replacing
 
 BUSY_SECONDS = 30
 MIGRATION_LOCK = 7_105_061  # any number, the same for every Pellucid process

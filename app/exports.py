@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import store
-from app.files import write_bytes
 from app.glossary import title_of_metric
 from app.workspace import Workspace
 from cbm.errors import UsageError
 from cbm.progress import OnProgress, silent
+from cbm.whole_files import write_bytes
 
 if TYPE_CHECKING:
     from cbm.onnx_file import OnnxFile

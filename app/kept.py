@@ -4,8 +4,8 @@ import hashlib
 import json
 from typing import Any
 
-from app.files import write_bytes
 from app.workspace import Workspace
+from cbm.whole_files import write_bytes
 
 
 def kept(ws: Workspace, name: str, key: str) -> Any:

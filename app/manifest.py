@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.files import replacing
 from cbm.errors import StoreError
+from cbm.whole_files import replacing
 
 if TYPE_CHECKING:
     from cbm.data import ImageDataset

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app import store
-from app.files import write_bytes
 from app.workspace import Workspace
 from cbm.errors import DataError, UsageError
 from cbm.progress import OnProgress, part
+from cbm.whole_files import write_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor

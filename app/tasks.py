@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from app import store
 from app.encoding import embed_dataset, embed_part
-from app.files import replacing
 from app.fitting import build_bank, fit_model
 from app.measuring import measure_model
 from app.probing import probe_heads, probe_layers
@@ -20,6 +19,7 @@ from app.uploads import forget
 from app.workspace import Workspace
 from cbm.errors import UsageError, unknown
 from cbm.progress import OnProgress, part
+from cbm.whole_files import replacing
 
 if TYPE_CHECKING:
     from cbm.process_group import Group

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Sequence
 
 from app.datasets import images_by_id
-from app.files import write_bytes
 from app.workspace import Workspace
 from cbm.errors import DataError
+from cbm.whole_files import write_bytes
 
 log = logging.getLogger(__name__)
 

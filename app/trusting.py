@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from app import store
-from app.files import write_bytes
 from app.workspace import Workspace
 from cbm.edits import dumps
 from cbm.errors import EncoderError, ModelError, PellucidError, UsageError
 from cbm.progress import OnProgress, part
+from cbm.whole_files import write_bytes
 
 if TYPE_CHECKING:
     from cbm.encoders import Encoder

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from app.files import replacing
 from app.workspace import Workspace
 from cbm.errors import UsageError
+from cbm.whole_files import replacing
 
 MANIFESTS = {".csv": "manifest.csv", ".parquet": "manifest.parquet", ".jsonl": "manifest.jsonl"}
 CHUNK = 1 << 20

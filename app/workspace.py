@@ -20,10 +20,10 @@ from sqlalchemy import Engine, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app import db
-from app.files import write_bytes
 from app.settings import Settings
 from app.tables import Bank, Dataset, Home, Model
 from cbm.errors import StoreError, UsageError
+from cbm.whole_files import write_bytes
 
 FOLDERS = ("datasets", "manifests", "embeddings", "banks", "models", "thumbnails", "trust", "kept", "logs")
 

@@ -6,7 +6,6 @@ preflight report; `cbm.importing` copies one into a folder of ours.
 
 import csv
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -26,6 +25,7 @@ from cbm.preflight import Examined, Report, examine
 from cbm.progress import OnProgress, part, silent
 from cbm.rows import Listing
 from cbm.splits import in_order
+from cbm.whole_files import replacing
 
 T = TypeVar("T")
 
@@ -196,15 +196,8 @@ class ImageDataset:
         base = target.resolve().parent
         files = [file.resolve() for file in (*self.paths, *(self.masks or ())) if file is not None]
         relative = all(file.is_relative_to(base) for file in files)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        try:
-            with temporary.open("w", encoding="utf-8", newline="") as stream:
-                csv.writer(stream).writerows(_lines(self, base if relative else None))
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(target) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+            csv.writer(stream).writerows(_lines(self, base if relative else None))
         return target
 
 

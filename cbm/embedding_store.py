@@ -9,7 +9,6 @@ which anybody may write or delete: it says where to look, and what is found ther
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from cbm.encoders import Encoder
 from cbm.errors import StoreError
 from cbm.preprocessing import Preprocessing
 from cbm.tensor_files import mapped
+from cbm.whole_files import write_bytes
 
 FORMAT = 1
 INDEX = "index.bin"
@@ -91,7 +91,7 @@ class EmbeddingStore:
         if path.exists():
             self._manifest(encoder.contract)
         else:
-            _write(path, json.dumps(manifest, indent=1).encode())
+            write_bytes(path, json.dumps(manifest, indent=1).encode())
 
     def preprocessing(self, contract: str) -> Preprocessing:
         """How the images of these embeddings were prepared."""
@@ -99,7 +99,7 @@ class EmbeddingStore:
 
     def note(self, contract: str, name: str, value: Mapping[str, Any]) -> None:
         """Keep something that was found out about these embeddings, as `NAME.json` beside them."""
-        _write(self._folder(contract) / f"{name}.json", json.dumps(value, indent=1, sort_keys=True).encode())
+        write_bytes(self._folder(contract) / f"{name}.json", json.dumps(value, indent=1, sort_keys=True).encode())
 
     def noted(self, contract: str, name: str) -> dict[str, Any]:
         """What was kept under this name; empty if nothing was."""
@@ -114,7 +114,7 @@ class EmbeddingStore:
 
     def write(self, contract: str, shard: Shard) -> None:
         """Add a shard; writing the same one twice changes nothing."""
-        _write(self._folder(contract) / shard.name, _to_bytes(shard))
+        write_bytes(self._folder(contract) / shard.name, _to_bytes(shard))
 
     def has(self, contract: str, hashes: Sequence[str]) -> Bool[np.ndarray, " n"]:
         """For each of these images, whether it has an embedding."""
@@ -216,7 +216,7 @@ class EmbeddingStore:
             )
             if len(new) >= WORTH_AN_INDEX:
                 with suppress(OSError):  # a store that can only be read is as good
-                    _write(folder / INDEX, index.to_bytes())
+                    write_bytes(folder / INDEX, index.to_bytes())
         self._indexes[contract] = index
         return index
 
@@ -267,16 +267,3 @@ def _to_bytes(shard: Shard) -> bytes:
     return save(
         {"rows": shard.rows, "hashes": as_bytes(shard.hashes)}, metadata={"shard": json.dumps(about, sort_keys=True)}
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file so that it is either there in full or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(
-        f".{path.name}.{secrets.token_hex(4)}.partial"
-    )  # on several hosts processes are namesakes
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

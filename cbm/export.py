@@ -4,14 +4,13 @@ Texts in a table come from data. A cell that a spreadsheet would take for a form
 """
 
 import csv
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from cbm.model import ConceptModel
 from cbm.progress import OnProgress, silent
 from cbm.training_set import TrainingSet
+from cbm.whole_files import replacing
 
 ROWS_AT_ONCE = 1024
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -27,20 +26,12 @@ def write_explanations(
     and residual) add up to `logit`.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".writing-", suffix=".csv")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow([plain(name) for name in _columns(model)])
-            for start in range(0, len(data), ROWS_AT_ONCE):
-                on_progress(start / len(data), f"explained {start:,} of {len(data):,} images")
-                writer.writerows(_rows(model, data, start))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with replacing(target) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([plain(name) for name in _columns(model)])
+        for start in range(0, len(data), ROWS_AT_ONCE):
+            on_progress(start / len(data), f"explained {start:,} of {len(data):,} images")
+            writer.writerows(_rows(model, data, start))
     on_progress(1.0, f"explained {len(data):,} images")
     return target
 

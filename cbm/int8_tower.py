@@ -6,7 +6,6 @@ Convolutions stay in single precision: rounded too, those of builtin:photo lose 
 0.9999), and onnxruntime is not faster at them.
 """
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from cbm.encoders import Encoder
 from cbm.errors import EncoderError
 from cbm.onnx_file import quietly
 from cbm.variants import changed
+from cbm.whole_files import write_bytes
 
 RECIPE = "int8 1"  # part of the contract; to be changed with what decides the numbers below
 OPERATORS = ("MatMul", "Gemm")
@@ -91,7 +91,7 @@ class Int8Tower:
         if not self._content:
             self._content = _in_8_bits(self.visual, self.size)
             if self.file is not None:
-                _keep(self.file, self._content)
+                write_bytes(self.file, self._content)
         return self._content
 
 
@@ -141,11 +141,3 @@ def _session(model: bytes, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting must not cost a busy machine
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-def _keep(file: Path, content: bytes) -> None:
-    """Write in one piece; other processes may do the same."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    temporary.write_bytes(content)
-    os.replace(temporary, file)

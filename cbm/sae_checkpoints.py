@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from safetensors.torch import save_file
 from cbm.errors import ModelError
 from cbm.process_group import Group
 from cbm.sae_steps import SaeConfig, Training
+from cbm.whole_files import replacing
 
 EVERY = 500  # steps
 
@@ -35,12 +35,8 @@ def key_of(digest: str, config: SaeConfig, widths: Sequence[int]) -> str:
 def save(trainings: Sequence[Training], path: Path, key: str, steps: int) -> None:
     """Write a checkpoint; another one at this place is replaced in one move."""
     tensors = {f"{i}.{name}": tensor for i, one in enumerate(trainings) for name, tensor in one.tensors().items()}
-    beside = path.with_name(f".{path.name}.writing")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, beside, metadata={"key": key, "steps": str(steps)})
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={"key": key, "steps": str(steps)})
 
 
 def restored(trainings: Sequence[Training], checkpoint: Checkpoint | None, key: str, group: Group) -> int:

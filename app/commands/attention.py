@@ -44,8 +44,8 @@ def _register_attention(probe: click.Group) -> None:
           pellucid probe attention birds-posthoc test-000003 --concept "black bill" --out heads.png
         """
         from app import store
-        from app.files import write_bytes
         from cbm.images import open_image
+        from cbm.whole_files import write_bytes
         from probes.head_pictures import heads_png, strength
 
         if out is not None and out.suffix.lower() != ".png":

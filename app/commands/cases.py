@@ -22,7 +22,7 @@ def register(main: click.Group) -> None:
           pellucid cases birds-posthoc --out cases.csv
         """
         from app.casebook import casebook, clock, to_csv
-        from app.files import replacing
+        from cbm.whole_files import replacing
 
         entries = casebook(call.ws, model)
         rows = [{**asdict(entry), "time": clock(entry)} for entry in entries]

@@ -60,8 +60,8 @@ def maps(
       pellucid probe maps birds-posthoc test-000003 --method decomposition --method occlusion --out maps.png
     """
     from app import store
-    from app.files import write_bytes
     from cbm.images import open_image
+    from cbm.whole_files import write_bytes
     from probes.maps import concept_maps
     from probes.overlays import sheet_png
 
