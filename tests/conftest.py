@@ -19,6 +19,7 @@ from cbm.bank import ConceptBank, Origin, Quality  # noqa: E402
 from cbm.preprocessing import Preprocessing  # noqa: E402
 from cbm.training_set import TrainingSet  # noqa: E402
 
+collect_ignore = ["cbm/ranks"]  # scripts that torchrun starts; see tests/cbm/torchrun.py
 torch.set_num_threads(1)
 settings.register_profile("pellucid", deadline=None, max_examples=40)  # a busy machine is no failure
 settings.load_profile("pellucid")
