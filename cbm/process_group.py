@@ -85,6 +85,10 @@ def joined_group(backend: str = "gloo") -> Iterator[Group]:
     backend
         "gloo" for processors, "cpu:gloo,cuda:nccl" for CUDA devices.
     """
+    # Optimisers import it. If that happens in a group, the group is never let go: its threads outlive it, and now and then
+    # they abort a process that has finished its work.
+    import torch._dynamo
+
     torch.distributed.init_process_group(backend, timeout=PATIENCE)
     try:
         yield Group(torch.distributed.get_rank(), torch.distributed.get_world_size())

@@ -28,3 +28,4 @@ def test_two_processes_share_the_work_and_agree(tmp_path):
     assert first["leader"] == second["leader"] == [0.0, 0.0]
     assert first["ranks"] == second["ranks"] == [0, 1]
     assert (first["leads"], second["leads"]) == (True, False)
+    assert first["left behind"] == second["left behind"] == []  # threads that would abort a finished process

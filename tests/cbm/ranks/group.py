@@ -19,5 +19,10 @@ with joined_group() as group:
         "ranks": group.gather(group.rank),
         "leads": group.leads,
     }
+    weight = torch.ones(3, requires_grad=True)
+    weight.sum().backward()
+    torch.optim.Adam([weight]).step()
     group.wait()
-    Path(sys.argv[1], f"{group.rank}.json").write_text(json.dumps(seen))
+threads = [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]
+seen["left behind"] = [name for name in threads if "gloo" in name]
+Path(sys.argv[1], f"{group.rank}.json").write_text(json.dumps(seen))
