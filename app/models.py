@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Row = TypeVar("Row", Bank, Model)
 
+WORDS = {"text", "vocabulary", "sentence"}  # sources of concepts that only a text encoder has seen
+
 
 @dataclass(frozen=True)
 class BankRow:
@@ -34,6 +36,11 @@ class BankRow:
     fingerprint: str
     summary: Mapping[str, Any]
     created: float
+
+    @property
+    def from_words(self) -> bool:
+        """Whether all its concepts come from words or sentences and none from images."""
+        return bool(sources := set(self.summary.get("sources", ()))) and sources <= WORDS
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,7 @@ def _answer(call: Call, name: str, left_out: str = "", banks: Sequence[str] = ()
     row, bank = store.bank_row(call.ws, name), store.bank(call.ws, name)
     items = to_items(bank)
     twins = [{"first": a, "second": b, "cosine": cosine} for a, b, cosine in near_duplicates(bank)]
-    limits = limits_of_text(row.encoder) if set(row.summary.get("sources", ())) == {"text"} else ""
+    limits = limits_of_text(row.encoder) if row.from_words else ""
     lines = [f"{name}: {len(bank)} concepts for {bank.encoder_id}", *filter(None, (limits, left_out))]
     lines += table(items, ("name", "group", "source", "auroc", "positives", "note"), empty="")
     lines += [

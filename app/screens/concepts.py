@@ -33,7 +33,7 @@ def about(row: BankRow) -> None:
         with st.popover("Delete", icon=":material/delete:", type="tertiary"):
             st.markdown(f"**Delete the bank {ui.escape(row.name)}?** Models made from it keep their own copy.")
             st.button("Delete for good", type="primary", key="delete_bank", on_click=forget, args=(row.name,))
-    if set(summary.get("sources", ())) == {"text"}:
+    if row.from_words:
         text_limits(row.encoder)
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from app import store
+from app.models import BankRow
 from app.workspace import Workspace, check
 from cbm.bank import ConceptBank
 from cbm.edits import DropConcept, SetWeight
@@ -143,3 +144,19 @@ def test_a_lost_file_is_found_by_the_check(filled: Workspace) -> None:
     (filled.folder("models") / row.fingerprint).rename(filled.settings.home / "elsewhere")
 
     assert check(filled) == [f"'animals' has lost its files: models/{row.fingerprint} is missing"]
+
+
+@pytest.mark.parametrize(
+    ("sources", "told"),
+    [
+        (("text",), True),
+        (("vocabulary", "sentence"), True),
+        (("text", "annotation"), False),
+        (("atom",), False),
+        ((), False),
+    ],
+)
+def test_a_bank_is_from_words_when_no_image_made_any_of_its_concepts(sources, told):
+    row = BankRow("any", None, "builtin:photo", "f", {"sources": dict.fromkeys(sources, 1)}, 0.0)
+
+    assert row.from_words is told
