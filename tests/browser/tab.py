@@ -1,9 +1,12 @@
 """One tab of a browser on Pellucid, with the few gestures that every story needs."""
 
 import re
+from contextlib import suppress
 from urllib.parse import urlencode
 
-from playwright.sync_api import ConsoleMessage, Locator, Page, expect
+from playwright.sync_api import ConsoleMessage, Locator, Page, TimeoutError, expect
+
+ATTEMPTS, SOON = 6, 10_000  # times, and milliseconds that a list may take to open
 
 
 class Tab:
@@ -19,8 +22,9 @@ class Tab:
         place = message.location.get("url", "")
         # Streamlit looks for its server below the page's own address first, and is told that it is not there; and who
         # leaves a page quickly leaves before its pictures came.
-        if message.type == "error" and "/_stcore/" not in place and "/media/" not in place:
-            self.complaints.append(f"{message.text} ({place})")
+        told = f"{message.text} ({place})"
+        if message.type == "error" and "/_stcore/" not in place and "/media/" not in told:
+            self.complaints.append(told)
 
     @property
     def main(self) -> Locator:
@@ -53,12 +57,15 @@ class Tab:
         self.settled()
 
     def choose(self, label: str, option: str) -> None:
-        """Choose in a list, by typing the option's name."""
+        """Choose in a list, by typing the option's name; again, where the page was drawn anew meanwhile."""
         box = self.main.get_by_role("combobox", name=label, exact=True)
         if box.input_value() == option:
             return
-        box.fill(option)
-        self.page.get_by_role("option", name=option, exact=True).click()
+        for _ in range(ATTEMPTS):
+            box.fill(option)
+            with suppress(TimeoutError):
+                self.page.get_by_role("option", name=option, exact=True).click(timeout=SOON)
+                break
         expect(box).to_have_value(option)
         self.settled()
 
